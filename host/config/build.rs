@@ -135,11 +135,12 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
             .get(known)
             .ok_or_else(|| format!("hardware {gpu}: alias_of: unknown GPU \"{known}\""))?;
         let upkeep = file.hardware[known].upkeep(known)?;
+        let link = file.hardware[known].link(known)?;
         line(
             code,
             format_args!(
                 "({gpu:?}, {figures:?}, Gpu {{ alias_of: {:?}, spellings: &{:?}, mfu_from: {:?}, \
-                 reference_fp8: {:?}, upkeep: {upkeep:?} }}),",
+                 reference_fp8: {:?}, upkeep: {upkeep:?}, link_gb_s: {link:?} }}),",
                 entry.alias_of, entry.spellings, entry.mfu_from, entry.reference_tflops_fp8
             ),
         );

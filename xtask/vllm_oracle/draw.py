@@ -76,6 +76,8 @@ def _settings(rng, has):
         "max_loras": rng.choice([1, 1, 2, 3]) if "lora" in has else None,
         "beta": [base, rng.choice([0, 2, 11]), rng.choice([0, 3, 10, 50])],
     }
+    if "pipeline" in has:
+        case["pp"] = rng.choice([2, 2, 3, 4])
     if "speculative" in has:
         case["num_speculative_tokens"] = rng.choice([1, 2, 3, 5])
         case["speculative_method"] = rng.choice(["eagle", "ngram"])

@@ -81,9 +81,36 @@ ROWS = {
 }
 
 
+def splits(case, requests, result):
+    """Two steps with requests that differ are on the stages at once."""
+    pairs = zip(result["steps"], result["steps"][1:])
+    return sum(1 for one, two in pairs if two[0] < one[1] and two[4] != one[4]) >= 3
+
+
+# In a folder of their own: the command has no step times of stages that are whole.
+STAGES = {
+    "plain": (["pipeline"], [splits, without(pp=1)]),
+    "chunked": (["pipeline", "tiny_budget"], [chunks, splits]),
+    "tight_kv": (["pipeline", "tight_kv"], [preempts, splits]),
+    "prefix": (["pipeline", "prefix"], [hits, splits]),
+    "on_time": (["pipeline", "on_time", "prefix"], [meets, splits]),
+    "priority_tight": (["pipeline", "priority", "tight_kv"], [preempts, splits]),
+    "burst": (["pipeline", "burst"], [meets, splits]),
+    "long_prefill": (
+        ["pipeline", "long_prefill"],
+        [splits, without(long_prefill_token_threshold=0)],
+    ),
+}
+
+
 def write_all(folder):
-    """Writes all small cases below a folder."""
-    for name, (features, conditions) in ROWS.items():
+    """Writes all small cases below a folder, and those of pipelines below one beside it."""
+    _write(folder, ROWS)
+    return _write(f"{folder.rstrip('/')}-pp", STAGES)
+
+
+def _write(folder, rows):
+    for name, (features, conditions) in rows.items():
         for case, requests, result in _first(name, features, conditions):
             mode = "async" if case["async"] else "sync"
             cases.write(f"{folder}/{name}-{mode}", case, requests, result)

@@ -205,6 +205,10 @@ class Engine:
             "speculative_config": self.config.speculative_config,
         }
         self.scheduler = kind(**_only(_scheduler(False), values))
+        # With a pipeline the model runner decides how steps are chosen; 0.32 takes the second one,
+        # but not on a machine without a GPU.
+        if case.get("pp", 1) > 1 and hasattr(self.scheduler, "use_v2_model_runner"):
+            self.scheduler.use_v2_model_runner = True
         self.hasher = _hasher(size) if case["prefix_caching"] else None
 
     @staticmethod
@@ -249,6 +253,7 @@ class Engine:
         scheduler = config.scheduler_config
         # The platform without a GPU changes some of these; the scheduler does not need one.
         scheduler.async_scheduling = case["async"]
+        config.parallel_config.pipeline_parallel_size = case.get("pp", 1)
         config.cache_config.block_size = case["block_size"]
         for name, value, absent in (
             ("watermark", case.get("watermark", 0.0), 0.0),
@@ -307,7 +312,8 @@ class Engine:
         core.check_for_draft_tokens = core.use_spec_decode
         core.async_scheduling = self.case["async"]
         core.aborts_queue = queue.Queue()
-        core.batch_queue_size = 2 if self.case["async"] else 1  # one runs, one waits for it
+        # One for each stage, and one that waits.
+        core.batch_queue_size = self.case.get("pp", 1) + (1 if self.case["async"] else 0)
         core.batch_queue = None
         if core.batch_queue_size > 1:
             core.batch_queue = collections.deque(maxlen=core.batch_queue_size)

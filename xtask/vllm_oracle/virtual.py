@@ -5,11 +5,14 @@ whose steps last
 
     b0 + b1 * prefill tokens + b2 * decode tokens    microseconds, with [b0, b1, b2] = case["beta"]
 
-so that all times are whole and can be compared to the microsecond. The code between two steps takes
+on each of the case["pp"] stages of a pipeline (one if not given), so that all times are whole and can be compared to the microsecond. The code between two steps takes
 no time. What the figures mean:
 
 * A step is chosen when vLLM's `schedule()` returns. It starts when it is chosen and the step before
   has ended; its output is known when it ends, and `update_from_output` runs at that time.
+* A stage works on one step at a time, and on a step when the stage before it has done with it. The
+  first one begins when the last tokens of all decodes of the step are sampled. A batch that has no
+  tokens passes behind the one before it in no time.
 * A request's tokens in a step are prefill while fewer are computed than it had when it was last
   admitted: the prompt, and after a preemption the output that it kept, too. Otherwise decode.
 * A request reaches the scheduler before the first `schedule()` at or after its arrival, also when a
@@ -70,7 +73,8 @@ class Executor:
 
     def __init__(self, case, requests, clock, engine):
         self.case, self.clock, self.engine = case, clock, engine
-        self.free_at = 0
+        self.free_at = [0] * case.get("pp", 1)  # when each stage has done
+        self.sampled_at = {}  # when the last token of a request is
         self.steps = []
         self.given = {r["id"]: r for r in requests}
         self.order = {r["id"]: k for k, r in enumerate(requests)}
@@ -88,12 +92,24 @@ class Executor:
             request = self.engine.scheduler.requests[name]
             self.target[name] = request.num_tokens
             self.known[name] = request.num_tokens - len(self.given[name]["prompt"])
-        start = max(self.clock.now, self.free_at)
-        prefill = sum(n for name, n in counts.items() if before[name] < self.target[name])
+        prefilling = [name for name in counts if before[name] < self.target[name]]
+        prefill = sum(counts[name] for name in prefilling)
         decode = sum(counts.values()) - prefill
+        start = max(self.clock.now, self.free_at[0])
+        for name in counts:
+            if name not in prefilling:
+                start = max(start, self.sampled_at[name])
         b0, b1, b2 = self.case["beta"]
-        end = start + (b0 + b1 * prefill + b2 * decode if counts else 0)
-        self.free_at = end
+        end = start
+        if counts:
+            for stage, free_at in enumerate(self.free_at):
+                end = max(end, free_at) + b0 + b1 * prefill + b2 * decode
+                self.free_at[stage] = end
+            for name in counts:
+                if before[name] + counts[name] >= self.target[name]:
+                    self.sampled_at[name] = end
+        else:
+            end = max(self.clock.now, self.free_at[-1])
         for name in admitted:
             self.first.setdefault(name, (start, before[name]))
         if counts:

@@ -3,6 +3,7 @@
 use super::autoscale_args::AutoscaleArgs;
 use super::disaggregation_args::DisaggregationArgs;
 use super::flow_control_args::FlowControlArgs;
+use super::node_args::NodeArgs;
 use super::scheduling_args::SchedulingArgs;
 use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
@@ -99,6 +100,8 @@ pub struct ModelArgs {
     /// Data parallelism inside an instance (mixture-of-experts models)
     #[arg(long, default_value_t = 1)]
     pub dp: u32,
+    #[command(flatten)]
+    pub nodes: NodeArgs,
     /// Spread experts over all GPUs of the instance, whole ones on each; without it each is split
     /// over them. kernel-tables can tell, analytic step times take them to be spread
     #[arg(long)]
@@ -505,6 +508,13 @@ pub struct ModelsArgs {
     /// Tensor parallelism to explain for [default: the model's]
     #[arg(long)]
     pub tp: Option<u32>,
+    /// Pipeline parallelism to explain for, stages
+    #[arg(long, default_value_t = 1, value_name = "STAGES")]
+    pub pp: u32,
+    /// Bandwidth between GPUs of a node to explain that for, GB/s [default: that of the GPU, if it
+    /// is known]
+    #[arg(long, value_name = "GB/S")]
+    pub intra_node_bandwidth: Option<f64>,
     /// Folder with the config.json of a model that is not built in
     #[arg(long, value_name = "FOLDER")]
     pub model_config_folder: Option<PathBuf>,

@@ -67,7 +67,8 @@ pub enum Command {
     #[command(after_help = "Examples:
   windtunnel models
   windtunnel models llama-3.1
-  windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2")]
+  windtunnel models meta-llama/llama-3.1-8b-instruct --hardware H100 --tp 2
+  windtunnel models llama-3.1-70b-instruct --hardware H100 --tp 4 --pp 3")]
     Models(ModelsArgs),
     /// Policies: list, show, check a file, start a new one
     #[command(subcommand)]
@@ -208,6 +209,9 @@ const RUN_EXAMPLES: &str = "Examples:
   # vLLM's scheduler, told as vLLM is: urgent requests first, at most 64 on a server
   windtunnel run --model llama-3.1-8b-instruct --rules vllm --scheduling-policy priority \\
       --max-num-queued-reqs 64 --no-enable-prefix-caching --rate 40 --num-requests 1000
+
+  # a model over two nodes of eight GPUs: a stage of a pipeline on each
+  windtunnel run --model llama-3.1-70b-instruct --hardware H100 --tp 8 --pp 2 --rate 4
 
   # the same run again, from a file
   windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --dump-spec > run.yaml

@@ -19,6 +19,7 @@ mod gate;
 mod leaderboard;
 mod legacy;
 mod models;
+mod node_args;
 mod output;
 mod plugin;
 mod policy;

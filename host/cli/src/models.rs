@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{Defaults, FittedRow, ModelEntry, ModelFacts, short_name};
 use windtunnel_engine::latency::{
-    KvBlocksSource, LatencyModelKind, MaxModelLenSource, Resolved, Setup, resolve,
+    KvBlocksSource, LatencyModelKind, MaxModelLenSource, Nodes, Resolved, Setup, resolve,
 };
 use windtunnel_results::report::table::styled;
 use windtunnel_sim::defaults;
@@ -24,7 +24,7 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
     let defaults = defaults(args.defaults_filepath.as_deref())?;
     let text = match chosen(args, &defaults)? {
         Chosen::One(name) => {
-            let explained = Explained::of(name, args, &defaults)?;
+            let explained = Explained::of(name, args, explicit, &defaults)?;
             if args.json {
                 pretty(&explained.json())
             } else {
@@ -36,6 +36,8 @@ pub fn models(args: &ModelsArgs, explicit: &Explicit) -> anyhow::Result<()> {
                 &[
                     "hardware",
                     "tp",
+                    "pp",
+                    "intra_node_bandwidth",
                     "latency_model",
                     "hardware_config",
                     "kv_cache_dtype",
@@ -199,10 +201,20 @@ struct Explained<'a> {
 }
 
 impl<'a> Explained<'a> {
-    fn of(name: &str, args: &ModelsArgs, defaults: &'a Defaults) -> Result<Self, InputError> {
+    fn of(
+        name: &str,
+        args: &ModelsArgs,
+        explicit: &Explicit,
+        defaults: &'a Defaults,
+    ) -> Result<Self, InputError> {
         let setup = Setup {
             gpu: args.hardware.clone(),
             tp: args.tp,
+            pp: args.pp,
+            nodes: Nodes {
+                intra_node_gb_s: args.intra_node_bandwidth,
+                ..Nodes::default()
+            },
             latency: latency_kind(args.latency_model)?,
             model_config_folder: args.model_config_folder.clone(),
             hardware_config: args.hardware_config.clone(),
@@ -210,6 +222,12 @@ impl<'a> Explained<'a> {
             ..Setup::new(name, defaults.clone())
         };
         let resolved = resolve(&setup)?;
+        let sends = resolved.spread.is_some_and(|s| s.sends_within_node());
+        explicit.reject_unless(
+            &["intra_node_bandwidth"],
+            sends,
+            "where no stage of a pipeline (--pp) sends to another one on its node",
+        )?;
         let entry = defaults.models.get(&resolved.canonical);
         let measured = entry.is_some_and(|e| !e.fitted.is_empty());
         let why = match (args.latency_model, resolved.latency_kind) {
@@ -266,7 +284,17 @@ impl<'a> Explained<'a> {
         if let Some(repo) = self.hf_repo() {
             say("Hugging Face", repo.to_owned());
         }
-        say("GPU", format!("{} x {} (tensor parallelism)", r.gpu, r.tp));
+        let pipeline = match r.pp {
+            1 => String::new(),
+            stages => format!(" x {stages} (pipeline parallelism)"),
+        };
+        let gpus = format!("{} x {} (tensor parallelism){pipeline}", r.gpu, r.tp);
+        say("GPU", gpus);
+        if r.pp > 1 {
+            let layers = r.layers_per_stage.iter().map(u64::to_string);
+            let layers: Vec<String> = layers.collect();
+            say("Layers per stage", layers.join(", "));
+        }
         say("Latency model", format!("{}: {}", r.latency_kind, self.why));
         if let Some(version) = &r.vllm_version {
             say("vLLM version", version.clone());
@@ -292,13 +320,12 @@ impl<'a> Explained<'a> {
                 tokens => format!("{tokens} tokens, {length_source}"),
             },
         );
-        say(
-            "Rules",
-            format!(
-                "{} with --rules auto: the latency model was fitted under them",
-                r.latency.fitted_under()
-            ),
-        );
+        let why = match r.pp {
+            1 => "the latency model was fitted under them",
+            _ => "the others have no pipeline parallelism",
+        };
+        let rules = r.latency.fitted_under();
+        say("Rules", format!("{rules} with --rules auto: {why}"));
         for note in &r.notes {
             say("Note", in_flags(note));
         }
@@ -375,6 +402,8 @@ impl<'a> Explained<'a> {
             "hf_repo": self.hf_repo(),
             "hardware": r.gpu,
             "tensor_parallelism": r.tp,
+            "pipeline_parallelism": r.pp,
+            "layers_per_stage": (r.pp > 1).then_some(&r.layers_per_stage),
             "latency_model": r.latency_kind.name(),
             "latency_model_because": self.why,
             "vllm_version": r.vllm_version,

@@ -178,6 +178,13 @@ pub fn of_pool(model: &ModelArgs, engine: &EngineArgs, explicit: &Explicit) -> P
         parallel: ParallelSpec {
             tensor: model.tp,
             data: typed("dp").map(|()| model.dp),
+            pipeline: typed("pp").map(|()| model.nodes.pp),
+            gpus_per_node: typed("gpus_per_node").map(|()| model.nodes.gpus_per_node),
+            inter_node_bandwidth: typed("inter_node_bandwidth")
+                .map(|()| model.nodes.inter_node_bandwidth),
+            inter_node_latency_us: typed("inter_node_latency")
+                .map(|()| model.nodes.inter_node_latency),
+            intra_node_bandwidth: model.nodes.intra_node_bandwidth,
             experts: model.enable_expert_parallel,
             moe_comm_backend: model.moe_comm_backend.clone(),
         },

@@ -20,6 +20,7 @@ struct Gpu {
     mfu_from: Option<&'static str>,
     reference_fp8: Option<f64>,
     upkeep: Upkeep,
+    link_gb_s: Option<f64>,
 }
 
 /// A [`ModelEntry`] that needs no memory of its own.
@@ -109,6 +110,7 @@ pub(crate) fn hardware() -> HardwareTable {
             mfu_from: gpu.mfu_from.map(str::to_owned),
             reference_fp8: gpu.reference_fp8,
             upkeep: gpu.upkeep,
+            link_gb_s: gpu.link_gb_s,
             notes: Vec::new(),
         };
         table.insert((*name).to_owned(), row, gpu.spellings);

@@ -112,11 +112,13 @@ impl Defaults {
             if entry.alias_of.is_none() {
                 let figures = entry.figures(gpu, &file.hardware);
                 let upkeep = entry.upkeep(gpu);
+                let link = entry.link(gpu);
                 let row = KnownGpu {
                     figures: figures.map_err(|message| InputError::in_file(name, message))?,
                     mfu_from: entry.mfu_from.clone(),
                     reference_fp8: entry.reference_tflops_fp8,
                     upkeep: upkeep.map_err(|message| InputError::in_file(name, message))?,
+                    link_gb_s: link.map_err(|message| InputError::in_file(name, message))?,
                     notes: Vec::new(),
                 };
                 hardware.insert(gpu.clone(), row, &entry.spellings);

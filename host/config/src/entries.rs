@@ -55,6 +55,8 @@ pub(crate) struct HardwareEntry {
     idle_w: Option<f64>,
     /// The lowest and the highest price that were found.
     usd_per_hour: Option<[f64; 2]>,
+    /// What the link to another GPU of the node carries one way, 10^9 bytes per second.
+    pub(crate) link_gb_s: Option<f64>,
     /// A key of `sources`.
     pub(crate) source: Option<String>,
 }
@@ -96,6 +98,20 @@ impl HardwareEntry {
         };
         hardware.check(gpu)?;
         Ok(hardware)
+    }
+
+    /// What its link to another GPU of the node carries one way, 10^9 bytes per second; `None` =
+    /// not known.
+    ///
+    /// # Errors
+    /// When it is no such number; names the GPU.
+    pub(crate) fn link(&self, gpu: &str) -> Result<Option<f64>, String> {
+        match self.link_gb_s {
+            Some(link) if !(link.is_finite() && link > 0.0) => Err(format!(
+                "hardware {gpu}: link_gb_s is {link}; expected a finite number above 0"
+            )),
+            link => Ok(link),
+        }
     }
 
     /// Power and price of the same.

@@ -32,6 +32,8 @@ pub(crate) struct KnownGpu {
     pub(crate) reference_fp8: Option<f64>,
     /// Its power and price.
     pub(crate) upkeep: Upkeep,
+    /// What its link to another GPU of the node carries one way, 10^9 bytes per second.
+    pub(crate) link_gb_s: Option<f64>,
     /// What a person should know about the figures.
     pub(crate) notes: Vec<String>,
 }
@@ -150,6 +152,7 @@ impl BlisEntry {
             mfu_from: None,
             reference_fp8: None,
             upkeep,
+            link_gb_s: None,
             notes: Vec::new(),
         };
         let times = figures.tflops_fp8 / figures.tflops_peak;
@@ -242,6 +245,7 @@ impl HardwareTable {
             row.notes.extend(self.suspicion(&name, &row.figures));
             // The file's layout comes from a simulator that knows neither power nor price.
             row.upkeep = row.upkeep.or(self.upkeep(&name));
+            row.link_gb_s = self.link_gb_s(&name);
             let same = |n: &&String| !given.contains(*n) && self.same_gpu(n, &name);
             let others: Vec<String> = self.rows.keys().filter(same).cloned().collect();
             for other in others {
@@ -373,6 +377,13 @@ impl HardwareTable {
     #[must_use]
     pub fn upkeep(&self, gpu: &str) -> Upkeep {
         self.row(gpu).map_or(Upkeep::default(), |row| row.upkeep)
+    }
+
+    /// What the link between `gpu` and another one of its node carries one way, 10^9 bytes per
+    /// second, where that is known.
+    #[must_use]
+    pub fn link_gb_s(&self, gpu: &str) -> Option<f64> {
+        self.row(gpu)?.link_gb_s
     }
 
     /// What a person should know about the figures of `gpu`.

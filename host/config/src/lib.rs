@@ -43,7 +43,8 @@ pub use kv_offload::{KvOffloadDevice, KvOffloadFile};
 pub use lora::{LoraAdapter, LoraFile};
 pub use model::{
     AttentionLayers, Compute, DeltaHeads, EMBEDDINGS, EXPERTS, Ffn, Layer, Mixer, ModelArch,
-    OUTPUT_HEAD, Part, Quantization, Recurrent, RopeScaling, Split, VISION, Weights, short_name,
+    OUTPUT_HEAD, Part, Quantization, Recurrent, RopeScaling, Split, VISION, Weights,
+    layers_per_stage, short_name,
 };
 pub use step_log::{LoggedDecode, LoggedStep, is_step_log, parse_step_log};
 pub use step_profile::{

@@ -65,6 +65,21 @@ pub struct ParallelSpec {
     /// Data-parallel replicas inside an instance (mixture of experts); 1 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<u32>,
+    /// Stages of a pipeline that share the layers out; 1, none, if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<u32>,
+    /// GPUs of a node; 8 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus_per_node: Option<u32>,
+    /// Bandwidth between nodes, GB/s (10^9 bytes) of each GPU; 50 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inter_node_bandwidth: Option<f64>,
+    /// Latency of a hop between nodes, microseconds; 4 if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inter_node_latency_us: Option<f64>,
+    /// What a GPU sends to another one of its node, GB/s; built in for many GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intra_node_bandwidth: Option<f64>,
     /// Spread experts over all GPUs of the instance.
     #[serde(skip_serializing_if = "is_default")]
     pub experts: bool,

@@ -13,6 +13,7 @@ use crate::settings::Given;
 use crate::spec::{RulesSpec, RunSpec};
 use crate::ticks;
 use crate::tiers;
+use crate::wide;
 use crate::xpusim;
 use std::path::Path;
 use std::sync::Arc;
@@ -337,6 +338,7 @@ fn pool(
     setup.gpu.clone_from(&spec.hardware);
     setup.tp = spec.parallel.tensor;
     setup.dp = spec.parallel.data.unwrap_or(1);
+    wide::set_up(setup, &spec.parallel);
     setup.expert_parallel = spec.parallel.experts;
     setup.vllm_version.clone_from(&latency.vllm_version);
     setup.latency = match latency.model.as_deref() {
@@ -375,6 +377,7 @@ fn pool(
     setup.reserved_bytes = adapters.map_or(0.0, |(_, bytes)| bytes);
     let resolved = resolve(setup)?;
     check_effects(given, &resolved)?;
+    wide::check_effects(spec, given, &resolved)?;
     let measured = resolved.profile.as_ref().map(|p| p.measured().limits);
     let measured = measured.unwrap_or_default();
     let config = PoolConfig {
@@ -406,7 +409,7 @@ fn pool(
             prompt_tokens: engine.max_num_queued_tokens,
         },
         latency: Arc::clone(&resolved.latency),
-        gpus_per_instance: resolved.tp * resolved.dp,
+        gpus_per_instance: resolved.gpus_per_instance(),
         gpu: resolved.gpu.clone(),
         kv_tiers: None,
         adapters: None,
@@ -428,6 +431,7 @@ fn machine(spec: &PoolSpec, pool: &PoolConfig, resolved: &Resolved) -> Result<Ma
             chosen: spec.parallel.tensor.is_none(),
         },
         data: resolved.dp,
+        stages: resolved.pp,
         instances: pool.instances,
         latency_model: Choice {
             value: resolved.latency_kind.name().to_owned(),
@@ -518,6 +522,8 @@ fn check_numbers(pool: &PoolSpec) -> Result<(), InputError> {
         ("max_num_scheduled_tokens", engine.max_num_batched_tokens),
         ("tp", pool.parallel.tensor),
         ("dp", pool.parallel.data),
+        ("pp", pool.parallel.pipeline),
+        ("gpus_per_node", pool.parallel.gpus_per_node),
         ("block_size_in_tokens", engine.block_size),
     ];
     match at_least_one.iter().find(|(_, n)| *n == Some(0)) {
@@ -564,7 +570,7 @@ fn check_effects(given: &Given, resolved: &Resolved) -> Result<(), InputError> {
     )?;
     given.reject_unless(
         &["enable_expert_parallel"],
-        resolved.is_moe && resolved.tp * resolved.dp > 1,
+        resolved.is_moe && resolved.gpus_per_instance() > 1,
         "without several GPUs per instance (`tp`, `dp`) and a mixture-of-experts model",
     )?;
     given.reject_unless(

@@ -10,7 +10,7 @@ use crate::simulation::Simulation;
 use crate::ticks;
 use crate::xpusim::clock_units;
 use serde_json::{Value, json};
-use windtunnel_engine::latency::LatencyModelKind;
+use windtunnel_engine::latency::{LatencyModelKind, Resolved};
 use windtunnel_results::report::machines::gpus;
 
 impl Simulation {
@@ -54,8 +54,9 @@ impl Simulation {
                     false => format!(", batching {}", batching.name()),
                 };
                 format!(
-                    "{name}{} x {} {}, latency model {}{version}{batching}",
-                    instances, r.tp, r.gpu, r.latency_kind
+                    "{name}{instances} x {}, latency model {}{version}{batching}",
+                    of_instance(r),
+                    r.latency_kind
                 )
             })
             .collect();
@@ -187,4 +188,21 @@ fn add(setup: &mut Value, more: Value) {
     if let (Some(setup), Value::Object(more)) = (setup.as_object_mut(), more) {
         setup.extend(more);
     }
+}
+/// The GPUs of an instance: how many split a layer, stages behind them, and nodes if several.
+fn of_instance(r: &Resolved) -> String {
+    let mut parts = Vec::new();
+    let mut text = format!("{} {}", r.tp, r.gpu);
+    if r.pp > 1 {
+        text = format!("{} x {} {}", r.tp, r.pp, r.gpu);
+        parts.push(format!("{} stages", r.pp));
+    }
+    let nodes = r.spread.map_or(1, |spread| spread.nodes());
+    if nodes > 1 {
+        parts.push(format!("{nodes} nodes"));
+    }
+    if !parts.is_empty() {
+        text.push_str(&format!(" ({})", parts.join(", ")));
+    }
+    text
 }

@@ -83,6 +83,7 @@ mod spec_file;
 mod targets;
 mod ticks;
 mod tiers;
+mod wide;
 pub mod workload;
 mod xpusim;
 mod xpusim_file;

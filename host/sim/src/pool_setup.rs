@@ -34,6 +34,16 @@ pub(crate) fn pool_setup(
         "max_num_scheduled_tokens": pool.engine.max_num_batched_tokens,
         "long_prefill_token_threshold": pool.engine.long_prefill_token_threshold,
     });
+    if r.pp > 1 {
+        setup["pipeline_parallelism"] = r.pp.into();
+        setup["layers_per_stage"] = r.layers_per_stage.clone().into();
+    }
+    if let Some(spread) = r.spread.filter(|spread| spread.nodes() > 1) {
+        setup["nodes_per_instance"] = spread.nodes().into();
+        setup["gpus_per_node"] = spread.gpus_per_node.into();
+        setup["inter_node_gb_s_per_gpu"] = (spread.inter.bandwidth / 1e9).into();
+        setup["inter_node_us"] = (spread.inter.latency * 1e6).into();
+    }
     if pool.engine.rules != EngineRules::BLIS {
         setup["scheduling"] = scheduling(pool, batching, times);
     }

@@ -3,6 +3,7 @@
 
 use crate::settings::Given;
 use crate::spec::RulesSpec;
+use crate::wide;
 use crate::workload::Opened;
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_config::pool::EngineSpec;
@@ -93,6 +94,7 @@ pub(crate) fn configure(
     if let Some(async_scheduling) = spec.async_scheduling {
         engine.rules.async_scheduling = async_scheduling;
     }
+    wide::check_engine(engine, spec, profile, resolved)?;
     engine.scheduling = SchedulingConfig {
         enable_prefix_caching: spec
             .enable_prefix_caching

@@ -243,6 +243,8 @@ fn extreme_numbers_give_a_result_or_an_error() {
         "--prompt-tokens-max 2000000000".into(),
         "--output-tokens-stdev 4294967295 --prompt-tokens-stdev 4294967295".into(),
         "--prefix-tokens 2000000000".into(),
+        "--pp 32 --core-schedule-us 1000000,1000000".into(),
+        "--rules vllm --pp 2 --gpus-per-node 1 --inter-node-bandwidth 1e-300".into(),
     ] {
         let (code, out, err) = within_memory(&format!("--num-requests 5 {flag}"));
         assert_eq!(code, Some(0), "{flag}\n{err}");
@@ -252,6 +254,10 @@ fn extreme_numbers_give_a_result_or_an_error() {
         format!("--num-instances {u32_max}"),
         format!("--tp {u32_max}"),
         format!("--dp {u32_max}"),
+        format!("--pp {u32_max}"),
+        format!("--pp 2 --tp {u32_max}"),
+        "--tp 2 --gpus-per-node 0".into(),
+        "--tp 2 --gpus-per-node 1 --inter-node-bandwidth 1e400".into(),
         format!("--prompt-tokens {u32_max}"),
         format!("--prefix-tokens {u32_max}"),
         format!("--num-requests {u32_max}"),

@@ -43,6 +43,8 @@ mod names;
 mod native;
 mod oracle;
 mod picker_config;
+mod pipeline;
+mod pipeline_oracle;
 mod plugin;
 mod pools;
 mod profile;

@@ -303,7 +303,7 @@ fn gaps_agree(run: &Outcomes) -> Result<(), String> {
     Ok(())
 }
 
-fn audit(case: &Case) -> Result<Outcomes, String> {
+pub(crate) fn audit(case: &Case) -> Result<Outcomes, String> {
     let run = simulate(case)?;
     requests_are_conserved(case, &run)?;
     for r in &run.record.requests {

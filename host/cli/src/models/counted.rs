@@ -1,9 +1,35 @@
 //! What was counted of a model's configuration, and what each figure comes from.
 
 use serde_json::{Value, json};
-use windtunnel_config::{Ffn, Mixer, ModelArch};
+use windtunnel_config::{Ffn, Mixer, ModelArch, Weights};
 use windtunnel_engine::latency::{GIB, Resolved};
 use windtunnel_results::report::table::styled;
+
+/// The weights on one GPU; of a pipeline on one of its fullest stage.
+struct OnGpu<'a> {
+    r: &'a Resolved,
+    weights: Weights,
+}
+
+impl<'a> OnGpu<'a> {
+    fn of(r: &'a Resolved, arch: &ModelArch) -> Self {
+        let weights = r.fullest_stage.as_ref().unwrap_or(arch).weights();
+        Self { r, weights }
+    }
+
+    /// Bytes of a part, by name.
+    fn part(&self, name: &str) -> f64 {
+        let part = self.weights.part(name);
+        part.map_or(0.0, |part| {
+            part.bytes / part.split.gpus(self.r.tp, self.r.dp)
+        })
+    }
+
+    /// Bytes of all parts.
+    fn all(&self) -> f64 {
+        self.weights.bytes_per_gpu(self.r.tp, self.r.dp)
+    }
+}
 
 /// The count as a person reads it; empty where no configuration is known.
 pub fn text(r: &Resolved) -> String {
@@ -11,6 +37,7 @@ pub fn text(r: &Resolved) -> String {
         return String::new();
     };
     let weights = arch.weights();
+    let on_gpu = OnGpu::of(r, arch);
     let mut table = styled(&["Weights", "Parameters", "Bits", "GiB", "GiB per GPU"]);
     for part in weights.parts() {
         table.add_row([
@@ -18,7 +45,7 @@ pub fn text(r: &Resolved) -> String {
             count(part.parameters),
             format!("{:.2}", part.bytes * 8.0 / part.parameters),
             format!("{:.2}", part.bytes / GIB),
-            format!("{:.2}", part.bytes / part.split.gpus(r.tp, r.dp) / GIB),
+            format!("{:.2}", on_gpu.part(part.name) / GIB),
         ]);
     }
     table.add_row([
@@ -26,7 +53,7 @@ pub fn text(r: &Resolved) -> String {
         count(weights.parameters()),
         format!("{:.2}", weights.bytes() * 8.0 / weights.parameters()),
         format!("{:.2}", weights.bytes() / GIB),
-        format!("{:.2}", weights.bytes_per_gpu(r.tp, r.dp) / GIB),
+        format!("{:.2}", on_gpu.all() / GIB),
     ]);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
@@ -61,12 +88,13 @@ pub fn json(r: &Resolved) -> Value {
         return Value::Null;
     };
     let weights = arch.weights();
+    let on_gpu = OnGpu::of(r, arch);
     let parts = weights.parts().map(|part| {
         json!({
             "part": part.name,
             "parameters": part.parameters,
             "bytes": part.bytes,
-            "bytes_per_gpu": part.bytes / part.split.gpus(r.tp, r.dp),
+            "bytes_per_gpu": on_gpu.part(part.name),
         })
     });
     let attention = arch.attention_layers().into_iter().map(|kind| {
@@ -76,7 +104,7 @@ pub fn json(r: &Resolved) -> Value {
         "weights": {
             "parameters": weights.parameters(),
             "bytes": weights.bytes(),
-            "bytes_per_gpu": weights.bytes_per_gpu(r.tp, r.dp),
+            "bytes_per_gpu": on_gpu.all(),
             "parts": parts.collect::<Vec<_>>(),
         },
         "quantization": arch.quantization.as_ref().map(|q| q.method.as_str()),

@@ -216,14 +216,15 @@ impl ModelArch {
         let (d, vocab) = (n(self.hidden), n(self.vocab));
         let plain = self.element_bytes();
         let mut weights = Weights::default();
+        let embeddings = if self.embeds { vocab * d } else { 0.0 };
         weights.add(
             EMBEDDINGS,
             Split::Tensor,
-            vocab * d,
-            vocab * d * plain,
+            embeddings,
+            embeddings * plain,
             Compute::Bits16,
         );
-        for (i, layer) in self.layer_kinds.iter().enumerate() {
+        for (i, layer) in (self.first_layer..).zip(&self.layer_kinds) {
             let mut add = |name, split, module: &str, parameters: f64| {
                 let quantized = self.quantization.as_ref().and_then(|q| {
                     let module = format!("layers.{i}.{module}");
@@ -336,7 +337,8 @@ impl ModelArch {
                 Compute::Bits16,
             );
         }
-        let head = if self.tied_embeddings { 0.0 } else { vocab * d };
+        let has_head = self.samples && !self.tied_embeddings;
+        let head = if has_head { vocab * d } else { 0.0 };
         weights.add(
             OUTPUT_HEAD,
             Split::Tensor,

@@ -5,6 +5,7 @@ mod fields;
 mod layers;
 mod quantization;
 mod recurrent;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ pub use layers::{Ffn, Layer, Mixer};
 pub use quantization::{Compute, Quantization};
 pub use recurrent::{DeltaHeads, Recurrent};
 use serde_json::Value;
+pub use stage::layers_per_stage;
 use std::path::Path;
 use windtunnel_base::input::{InputError, read_text};
 
@@ -99,6 +101,12 @@ pub struct ModelArch {
     pub rope_scaling: Option<RopeScaling>,
     /// The layers, first to last.
     pub layer_kinds: Vec<Layer>,
+    /// Layers before these, where this is a stage of a pipeline.
+    pub first_layer: u64,
+    /// Has it the input embeddings? Only the first stage of a pipeline has.
+    pub embeds: bool,
+    /// Has it the output head? Only the last stage of a pipeline has.
+    pub samples: bool,
     /// What a recurrent layer weighs and keeps, where there are any.
     pub recurrent: Option<Recurrent>,
     /// Weights of the vision encoder; 0 = none, or its size is not told.
@@ -230,6 +238,9 @@ impl ModelArch {
             max_position_embeddings: f.first(&LENGTH_KEYS, |n| n > 0)?,
             rope_scaling: rope_scaling(rope),
             layer_kinds,
+            first_layer: 0,
+            embeds: true,
+            samples: true,
             recurrent,
             vision_parameters: vision_parameters(f.map.get("vision_config")),
             is_multimodal: f.map.get("vision_config").is_some_and(Value::is_object),

@@ -35,7 +35,7 @@ impl Instance {
             let most = request.prompt_tokens() + request.final_output_tokens().max(1);
             // Every chosen step may run ahead with drafts that turn out to be wrong.
             let drafts = self.config.scheduling.speculation.num_speculative_tokens;
-            let ahead = drafts * (1 + self.config.rules.steps_in_flight() as u32);
+            let ahead = drafts * (1 + self.most_in_flight() as u32);
             if !request.running
                 || request.computed_tokens > most + ahead
                 || request.prefill_target > most
@@ -98,7 +98,7 @@ impl Instance {
             ));
         }
         let steps = self.in_flight.len();
-        if steps > self.config.rules.steps_in_flight() {
+        if steps > self.most_in_flight() {
             return Err(format!("{steps} steps are chosen and not processed"));
         }
         let numbers = self.in_flight.iter().map(|step| step.number);

@@ -47,4 +47,7 @@ pub(super) struct ChosenStep {
     pub(super) prefill_tokens: u64,
     /// KV blocks in use while it runs.
     pub(super) kv_blocks: u64,
+    /// For how long a GPU works on it, in the mean of several stages, microseconds; `None` = there
+    /// is one stage, which works on it from start to end.
+    pub(super) busy_us: Option<i64>,
 }

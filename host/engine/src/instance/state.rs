@@ -11,6 +11,7 @@ use super::decode_group::{DecodeGroup, GroupChange, MAX_BLOCK_SIZE};
 use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
 use super::itl_log::ItlLog;
+use super::pipeline::Pipeline;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
@@ -96,6 +97,8 @@ pub struct Instance {
     pub(super) chosen_steps: u64,
     /// Chosen steps whose output is not processed yet, the running one first.
     pub(super) in_flight: VecDeque<ChosenStep>,
+    /// The stages through which they go, where there are several.
+    pub(super) pipeline: Option<Pipeline>,
     pub(super) adapters: Adapters,
     /// Blocks on the CPU, where there are any.
     pub(super) cpu_blocks: Option<CpuBlocks>,
@@ -167,6 +170,9 @@ impl Instance {
         // The fast path knows no drafts.
         config.plain |= config.scheduling.speculation.is_on();
         config.plain |= config.rules.needs_plain_steps();
+        // Of a pipeline's steps several run at once.
+        let pipeline = Pipeline::new(latency.stages());
+        config.plain |= pipeline.is_some();
         // What is computed is looked at after every step.
         config.plain |= config.scheduling.cpu_offload.is_some();
         // The fast path takes many steps of which nobody hears.
@@ -204,6 +210,7 @@ impl Instance {
             in_lockstep: false,
             chosen_steps: 0,
             in_flight: VecDeque::new(),
+            pipeline,
             adapters: Adapters::new(config.scheduling.max_loras),
             cpu_blocks: config.scheduling.cpu_offload.map(CpuBlocks::new),
             api_server: ApiServer::new(config.scheduling.api_server)
@@ -401,7 +408,11 @@ impl Instance {
     /// When the output of the running step is processed.
     pub(super) fn output_at(&self) -> Option<i64> {
         let step = self.in_flight.front()?;
-        let update_us = self.config.scheduling.core.update(step.requests);
+        let update_us = match step.requests {
+            // There is nothing to process of a step without requests.
+            0 => 0,
+            requests => self.config.scheduling.core.update(requests),
+        };
         Some(step.end_us.max(self.core_free_us).saturating_add(update_us))
     }
 

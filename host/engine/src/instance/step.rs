@@ -47,13 +47,7 @@ impl Instance {
         }
         let schedule_us = self.config.scheduling.core.schedule(work.requests);
         let chosen_us = now.saturating_add(schedule_us);
-        let start_us = match self.in_flight.back() {
-            Some(before) => before.end_us.max(chosen_us),
-            None => chosen_us,
-        };
-        let (step_us, fraction) = self.next_step_us(&work, start_us);
-        self.busy_fraction = fraction;
-        let duration = step_us + self.adapter_loading_us() + self.kv.take_reload_us();
+        let (start_us, duration, busy_us) = self.run_step(&work, chosen_us);
         let end_us = start_us.saturating_add(duration);
         self.totals.steps += 1;
         self.totals.queue_length_sum += self.waiting_requests() as u64;
@@ -73,6 +67,7 @@ impl Instance {
             prefill_tokens: work.prefill_tokens,
             parts,
             kv_blocks: self.kv.used(),
+            busy_us,
         };
         self.chosen_steps += 1;
         if group {
@@ -87,13 +82,33 @@ impl Instance {
             if self.empty_output_us == now {
                 self.publish_kv_events(now, events);
             }
-            if self.in_flight.len() < self.config.rules.steps_in_flight() {
+            if self.in_flight.len() < self.most_in_flight() {
                 self.step_at = Some(chosen_us);
             }
         } else {
             self.mirror_batch();
             self.process_step(step, end_us, events);
         }
+    }
+
+    /// When the step at hand, chosen at `chosen_us`, starts, how long it takes, and for how long of
+    /// that GPUs work, if not all the time; microseconds.
+    fn run_step(&mut self, work: &StepAggregates, chosen_us: i64) -> (i64, i64, Option<i64>) {
+        if self.pipeline.is_some() {
+            let delay_us = self.adapter_loading_us() + self.kv.take_reload_us();
+            if let Some(passage) = self.pass_stages(work, chosen_us, delay_us) {
+                let duration = passage.end_us - passage.start_us;
+                return (passage.start_us, duration, Some(passage.busy_us));
+            }
+        }
+        let start_us = match self.in_flight.back() {
+            Some(before) => before.end_us.max(chosen_us),
+            None => chosen_us,
+        };
+        let (step_us, fraction) = self.next_step_us(work, start_us);
+        self.busy_fraction = fraction;
+        let duration = step_us + self.adapter_loading_us() + self.kv.take_reload_us();
+        (start_us, duration, None)
     }
 
     /// What running requests hold goes to the tiers below, where there are some.
@@ -123,7 +138,10 @@ impl Instance {
     /// nobody else holds blocks never will.
     fn after_empty_choice(&mut self, now: i64, preempted: bool, events: &mut Vec<InstanceEvent>) {
         if !self.in_flight.is_empty() {
-            self.chose_nothing = true;
+            match self.pipeline {
+                None => self.chose_nothing = true,
+                Some(_) => self.choose_nothing(now),
+            }
             return;
         }
         self.publish_kv_events(now, events);
@@ -282,8 +300,12 @@ impl Instance {
     ) {
         let (start, ran_us) = (step.start_us, step.end_us - step.start_us);
         self.totals.kv_peak_blocks = self.totals.kv_peak_blocks.max(step.kv_blocks);
-        self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(ran_us);
-        self.totals.busy_us += ran_us;
+        let counted_us = match &mut self.pipeline {
+            None => ran_us,
+            Some(pipeline) => pipeline.count(start, step.end_us),
+        };
+        self.totals.kv_block_time += i128::from(step.kv_blocks) * i128::from(counted_us);
+        self.totals.busy_us += step.busy_us.unwrap_or(ran_us);
         self.core_free_us = self.core_free_us.max(end);
         self.empty_output_us = match std::mem::take(&mut self.chose_nothing) {
             true => end,

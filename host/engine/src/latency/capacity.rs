@@ -35,6 +35,8 @@ pub struct KvCapacity<'a> {
     pub kv_element_bytes: f64,
     /// The longest request, tokens; 0 = unlimited.
     pub max_model_len: u64,
+    /// The stage of a pipeline that `model` is, counted from 1, and how many there are.
+    pub stage: [usize; 2],
 }
 
 /// Bytes on one GPU of an instance.
@@ -151,20 +153,28 @@ impl KvCapacity<'_> {
     /// All GPUs of an instance together: the weights once, then buffers, activations and what lies
     /// on several GPUs.
     fn does_not_fit(&self, memory: &KvMemory) -> String {
-        let gpus = self.tp * self.dp;
+        let gpus = self.tp.saturating_mul(self.dp);
         let needed = f64::from(gpus) * (memory.weights + memory.overhead) / GIB;
         let weights = self.model.weights().bytes() / GIB;
         // More GPUs split the weights further; the overhead of each stays.
         let room = (memory.budget - memory.overhead) / GIB;
         let enough = if room > 0.0 {
             let least = (weights / room).floor() as u64 + 1;
-            format!("Minimum GPUs per instance: {least}")
+            let whole = match self.stage {
+                [_, 1] => "instance",
+                _ => "stage",
+            };
+            format!("Minimum GPUs per {whole}: {least}")
         } else {
             "No number of GPUs will do with this share of their memory (`gpu_memory_utilization`)"
                 .to_owned()
         };
+        let what = match self.stage {
+            [_, 1] => "the model".to_owned(),
+            [stage, stages] => format!("stage {stage} of {stages} of the pipeline"),
+        };
         format!(
-            "the model does not fit: it needs {needed:.2} GiB ({weights:.2} weights + {:.2} buffers and copies) before any \
+            "{what} does not fit: it needs {needed:.2} GiB ({weights:.2} weights + {:.2} buffers and copies) before any \
              KV cache, and {:.2} GiB are available ({} GiB x {:.0}% x {gpus} GPUs). {enough}",
             needed - weights,
             f64::from(gpus) * memory.budget / GIB,

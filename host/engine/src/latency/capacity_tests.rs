@@ -19,6 +19,7 @@ fn capacity<'a>(model: &'a ModelArch, hardware: &'a Hardware, tp: u32) -> KvCapa
         utilization: 0.9,
         kv_element_bytes: model.kv_element_bytes(),
         max_model_len: 4096,
+        stage: [1, 1],
     }
 }
 

@@ -6,6 +6,7 @@ use super::kernels::Kernels;
 use super::kind::LatencyModelKind;
 use super::model::LatencyModel;
 use super::profile::Profile;
+use super::spread::{Nodes, Spread};
 use super::ticks::Ticks;
 use std::fmt;
 use std::path::PathBuf;
@@ -23,6 +24,10 @@ pub struct Setup {
     pub tp: Option<u32>,
     /// Data-parallel replicas inside an instance.
     pub dp: u32,
+    /// Stages of the pipeline that an instance is; 1 = it is none.
+    pub pp: u32,
+    /// Nodes that its GPUs lie on, and their links.
+    pub nodes: Nodes,
     /// Are experts spread over all GPUs of an instance, whole ones on each? Else each is split over
     /// them. `kernel-tables` can tell; analytic models take them to be spread.
     pub expert_parallel: bool,
@@ -85,6 +90,8 @@ impl Setup {
             gpu: None,
             tp: None,
             dp: 1,
+            pp: 1,
+            nodes: Nodes::default(),
             expert_parallel: false,
             vllm_version: None,
             latency: None,
@@ -171,6 +178,14 @@ pub struct Resolved {
     pub tp: u32,
     /// Data-parallel replicas inside an instance.
     pub dp: u32,
+    /// Stages of the pipeline that an instance is; 1 = it is none.
+    pub pp: u32,
+    /// Layers on each of them, the first one first; none where there is no pipeline.
+    pub layers_per_stage: Vec<u64>,
+    /// How it lies on GPUs and nodes, where step times depend on that.
+    pub spread: Option<Spread>,
+    /// What the stage has of the model whose GPUs are the fullest, where there are several stages.
+    pub fullest_stage: Option<ModelArch>,
     /// vLLM image of the fitted coefficients; `None` with other step-time models.
     pub vllm_version: Option<String>,
     /// Which step-time model it is.
@@ -214,6 +229,12 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// GPUs of an instance.
+    #[must_use]
+    pub fn gpus_per_instance(&self) -> u32 {
+        self.tp.saturating_mul(self.pp).saturating_mul(self.dp)
+    }
+
     /// A deployment in abstract time: there is no model, no GPU, and no end of KV blocks.
     #[must_use]
     pub fn in_ticks(ticks: Ticks) -> Self {
@@ -223,6 +244,10 @@ impl Resolved {
             gpu: String::new(),
             tp: 1,
             dp: 1,
+            pp: 1,
+            layers_per_stage: Vec::new(),
+            spread: None,
+            fullest_stage: None,
             vllm_version: None,
             latency_kind: LatencyModelKind::Ticks,
             latency: Arc::new(ticks),
@@ -254,6 +279,7 @@ impl fmt::Debug for Resolved {
             .field("gpu", &self.gpu)
             .field("tp", &self.tp)
             .field("dp", &self.dp)
+            .field("pp", &self.pp)
             .field("vllm_version", &self.vllm_version)
             .field("latency_kind", &self.latency_kind)
             .field("total_kv_blocks", &self.total_kv_blocks)

@@ -102,6 +102,17 @@ impl Kernels {
         })
     }
 
+    /// The same for a stage: the engine's own code is that of the whole step, and what each
+    /// request costs beside is paid where it `samples`.
+    #[must_use]
+    pub(super) fn of_stage(mut self, samples: bool) -> Self {
+        (self.fit.host_us, self.fit.host_request_us) = (0.0, 0.0);
+        if !samples {
+            self.fit.request_us = 0.0;
+        }
+        self
+    }
+
     /// What was not measured and is computed, a sentence each.
     #[must_use]
     pub fn notes(&self) -> &[String] {

@@ -25,10 +25,12 @@ mod profile;
 pub mod resolve;
 pub mod roofline;
 mod slowed;
+mod spread;
 mod step_fit;
 mod step_table;
 mod ticks;
 pub mod trained_physics;
+mod wide;
 mod work;
 pub mod xpu_roofline;
 
@@ -55,12 +57,17 @@ pub use kernels::{Kernels, Measurement, Origin, Parallel, StepPart};
 pub use kind::LatencyModelKind;
 pub use kv_dtype::KV_CACHE_DTYPES;
 pub(crate) use model::rounded_us;
-pub use model::{LENGTH_BOUNDS, LatencyModel, StepAggregates, StepItem, length_class, truncate_us};
+pub use model::{
+    LENGTH_BOUNDS, LatencyModel, StageTimes, StepAggregates, StepItem, length_class, truncate_us,
+};
 pub use model_len::max_model_len;
 pub use profile::Profile;
 pub use resolve::resolve;
 pub use roofline::Roofline;
 pub use slowed::Slowed;
+pub use spread::{
+    DEFAULT_GPUS_PER_NODE, DEFAULT_INTER_NODE_GB_S, DEFAULT_INTER_NODE_US, Nodes, Spread,
+};
 pub use step_fit::{FittedSteps, MeasuredStep, StepKind, fit_steps};
 pub use ticks::{TICK_US, Ticks};
 pub use trained_physics::TrainedPhysics;

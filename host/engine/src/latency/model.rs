@@ -136,6 +136,16 @@ impl StepAggregates {
     }
 }
 
+/// What a step takes where stages follow each other in a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageTimes {
+    /// Microseconds of each stage, the first one first.
+    pub stages_us: Vec<i64>,
+    /// Microseconds of the engine's own code, which the output waits for, too. It begins with the
+    /// first stage, and has done with one step before it begins with the next.
+    pub host_us: i64,
+}
+
 /// How long steps and the delays around them take. All results are microseconds.
 pub trait LatencyModel: Send + Sync {
     /// The engine rules that its figures hold under: those of the engine, or of the simulator, that
@@ -157,6 +167,21 @@ pub trait LatencyModel: Send + Sync {
     ) -> Option<f64> {
         let _ = (step, items);
         None
+    }
+
+    /// Stages of a pipeline, each on GPUs of its own, through which a step goes. With more than one
+    /// [`step_us`](Self::step_us) is the time of a step that is alone.
+    fn stages(&self) -> usize {
+        1
+    }
+
+    /// What the step takes on each of several stages.
+    fn stage_times(&self, step: &StepAggregates, times: &mut StageTimes) {
+        times.stages_us.clear();
+        times
+            .stages_us
+            .push(self.step_us(step, &mut std::iter::empty()));
+        times.host_us = 0;
     }
 
     /// Is the time of a step of decodes alone a function of their number? Then the engine calls

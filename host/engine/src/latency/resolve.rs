@@ -3,24 +3,30 @@
 
 mod calibrated;
 mod choose;
+mod kernels;
 mod longest;
 mod measured;
 mod memory;
+mod stages;
+mod wide;
 mod xpu;
 
 use super::blackbox::Blackbox;
 use super::blis;
 use super::communication::{DEFAULT_COMM_BACKEND, check_comm_backend};
 use super::deployment::{Resolved, Setup};
-use super::kernels::{Kernels, Parallel};
+use super::kernels::Kernels;
 use super::kind::LatencyModelKind;
 use super::model::{LatencyModel, check_coefficients};
 use super::roofline::Roofline;
+use super::spread::Spread;
 use super::trained_physics::TrainedPhysics;
-use std::borrow::Cow;
+use stages::of_stage;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
-use windtunnel_config::{FittedRow, Hardware, HardwareTable, KernelTables, ModelArch, ModelEntry};
+use windtunnel_config::{
+    FittedRow, Hardware, HardwareTable, ModelArch, ModelEntry, layers_per_stage,
+};
 
 /// Decides a deployment. Reads the files that the setup names, nothing else.
 ///
@@ -35,7 +41,9 @@ use windtunnel_config::{FittedRow, Hardware, HardwareTable, KernelTables, ModelA
 /// When a name is unknown, figures are missing or contradict each other, or the model does not fit
 /// on the GPUs.
 pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    stages::check(setup)?;
     if let Some(ticks) = setup.ticks {
+        stages::refuse_pipeline(setup, LatencyModelKind::Ticks)?;
         return Ok(Resolved::in_ticks(ticks));
     }
     check(setup)?;
@@ -131,8 +139,8 @@ struct Case<'a> {
     table: HardwareTable,
     /// The GPU that was given, as the table spells it.
     gpu: Option<String>,
-    /// Measured kernels, if the choice of the step-time model needed them already.
-    kernels: Option<Kernels>,
+    /// Measured kernels of each stage, if the choice of the step-time model needed them already.
+    kernels: Option<Vec<Kernels>>,
     notes: Vec<String>,
 }
 
@@ -251,6 +259,7 @@ impl<'a> Case<'a> {
     }
 
     fn blackbox(mut self) -> Result<Resolved, InputError> {
+        stages::refuse_pipeline(self.setup, LatencyModelKind::Blackbox)?;
         if let Some((alpha, beta)) = self.setup.alpha.as_ref().zip(self.setup.beta.as_ref()) {
             let latency = Arc::new(Blackbox::new(alpha, beta)?);
             let fitted = self.entry.and_then(|e| e.fitted_default.as_ref());
@@ -344,25 +353,6 @@ impl<'a> Case<'a> {
         })
     }
 
-    fn kernels(mut self) -> Result<Resolved, InputError> {
-        let kind = LatencyModelKind::KernelTables;
-        self.configuration(kind)?;
-        let (gpu, tp) = self.deployment(kind)?;
-        let kernels = match self.kernels.take() {
-            Some(kernels) => kernels,
-            None => self.measured_kernels(&gpu, tp)?,
-        };
-        self.notes.extend_from_slice(kernels.notes());
-        self.notes.extend(self.calibration_cautions(&gpu, tp));
-        let kernels = Arc::new(kernels);
-        let (latency, alpha) = (Arc::clone(&kernels), vec![0.0; 3]);
-        let resolved = self.finish(kind, latency, gpu, tp, None, alpha, Vec::new(), None)?;
-        Ok(Resolved {
-            kernels: Some(kernels),
-            ..resolved
-        })
-    }
-
     fn analytic(mut self, kind: LatencyModelKind) -> Result<Resolved, InputError> {
         let arch = self.configuration(kind)?;
         let (gpu, tp) = self.deployment(kind)?;
@@ -375,8 +365,12 @@ impl<'a> Case<'a> {
                 (Arc::new(model), vec![0.0; 3], Vec::new())
             }
             LatencyModelKind::Roofline => {
-                let model = Roofline::new(arch, hardware, tp, dp, kv_element_bytes)?;
-                (Arc::new(model), vec![0.0; 3], Vec::new())
+                let model = |stage: &ModelArch, _: &Spread| {
+                    let model = Roofline::new(stage, hardware, tp, dp, kv_element_bytes)?;
+                    Ok(Arc::new(model) as Arc<dyn LatencyModel>)
+                };
+                let model = self.by_stages(arch, tp, &gpu, &model)?;
+                (model, vec![0.0; 3], Vec::new())
             }
             _ => {
                 let shipped = &self.setup.defaults.trained_physics;
@@ -389,16 +383,23 @@ impl<'a> Case<'a> {
                         &alpha, &beta, arch, hardware, tp, dp, comm,
                     )?)
                 } else {
-                    Arc::new(TrainedPhysics::new(
-                        &alpha,
-                        &beta,
-                        arch,
-                        hardware,
-                        tp,
-                        dp,
-                        comm,
-                        kv_element_bytes,
-                    )?)
+                    let model = |stage: &ModelArch, spread: &Spread| {
+                        let beta = of_stage(&beta, stage);
+                        let model = TrainedPhysics::new(
+                            &alpha,
+                            &beta,
+                            stage,
+                            hardware,
+                            tp,
+                            dp,
+                            comm,
+                            kv_element_bytes,
+                        )?;
+                        let on_node = (spread.of_tensor().1, spread.of_experts().1);
+                        let model = model.on_nodes(on_node.0, on_node.1);
+                        Ok(Arc::new(model) as Arc<dyn LatencyModel>)
+                    };
+                    self.by_stages(arch, tp, &gpu, &model)?
                 };
                 (latency, alpha, beta)
             }
@@ -413,46 +414,6 @@ impl<'a> Case<'a> {
             ));
         }
         self.finish(kind, latency, gpu, tp, None, alpha, beta, None)
-    }
-
-    /// What the deployment's kernels were measured to take.
-    fn measured_kernels(&self, gpu: &str, tp: u32) -> Result<Kernels, InputError> {
-        let Some(arch) = &self.arch else {
-            return Err(self.no_figures());
-        };
-        let tables = self.kernel_tables(gpu)?;
-        let gpus = Parallel {
-            tp,
-            dp: self.setup.dp,
-            whole_experts: self.setup.expert_parallel,
-        };
-        let (hardware, kv_bytes) = (self.figures(gpu)?, self.kv_element_bytes()?);
-        Kernels::new(self.kernel_fit(), &tables, arch, hardware, gpus, kv_bytes)
-    }
-
-    /// The file of kernels that was given, or the built-in tables of the GPU.
-    fn kernel_tables(&self, gpu: &str) -> Result<Cow<'static, KernelTables>, InputError> {
-        let same = |name: &str| self.table.same_gpu(name, gpu);
-        if let Some(path) = &self.setup.kernel_tables {
-            let tables = KernelTables::load(path)?;
-            return if same(tables.gpu()) {
-                Ok(Cow::Owned(tables))
-            } else {
-                Err(InputError::in_file(
-                    tables.file(),
-                    format!("kernels of {}, but the GPU is {gpu}", tables.gpu()),
-                ))
-            };
-        }
-        let shipped = KernelTables::shipped_gpus().find(|name| same(name));
-        let tables = shipped.and_then(KernelTables::builtin);
-        tables.map(Cow::Borrowed).ok_or_else(|| {
-            let there: Vec<&str> = KernelTables::shipped_gpus().collect();
-            InputError::new(format!(
-                "no kernels were measured on {gpu}; built in are {}; `windtunnel tables import` makes files of others",
-                there.join(", ")
-            ))
-        })
     }
 
     #[expect(
@@ -516,6 +477,16 @@ impl<'a> Case<'a> {
         if let Some(arch) = &self.arch {
             self.notes.extend(arch.notes.iter().cloned());
         }
+        let spread = match kind {
+            LatencyModelKind::Blackbox => None,
+            _ => self.spread(tp)?,
+        };
+        let layers = self.arch.as_ref().map_or(0, |arch| arch.layers);
+        let layers_per_stage = match setup.pp {
+            1 => Vec::new(),
+            stages => layers_per_stage(layers, stages),
+        };
+        let fullest_stage = self.fullest_stage(hardware.as_ref(), tp, kv_element_bytes);
         let (total_kv_blocks, kv_blocks_source) =
             self.kv_blocks(row, hardware.as_ref(), tp, kv_element_bytes)?;
         let memory = self.check_memory(total_kv_blocks, hardware.as_ref(), tp, kv_element_bytes);
@@ -529,6 +500,10 @@ impl<'a> Case<'a> {
             gpu,
             tp,
             dp: setup.dp,
+            pp: setup.pp,
+            layers_per_stage,
+            spread,
+            fullest_stage: fullest_stage.map(|(_, stage)| stage),
             vllm_version,
             latency_kind: kind,
             latency,

@@ -209,7 +209,13 @@ fn without_kernels_and_rows_trained_physics_steps_in_and_says_so() {
         (r.total_kv_blocks, r.kv_blocks_source),
         (17_404, KvBlocksSource::Computed)
     );
+    // Over two nodes sums are made on each first, of which there are figures.
     let r = with("llama-3.1-8b-instruct", |s| s.tp = Some(16));
+    assert_eq!(r.latency_kind, LatencyModelKind::KernelTables);
+    let r = with("llama-3.1-8b-instruct", |s| {
+        s.tp = Some(16);
+        s.nodes.gpus_per_node = Some(16);
+    });
     assert_eq!(r.latency_kind, LatencyModelKind::TrainedPhysics);
     assert!(r.notes[0].contains("over 16 GPUs"), "{:?}", r.notes);
     assert!(r.notes[1].contains("for H100, TP 16"), "{:?}", r.notes);

@@ -1,6 +1,6 @@
 //! Step times of an instance that is slower than it should be.
 
-use super::model::{LatencyModel, StepAggregates, StepItem};
+use super::model::{LatencyModel, StageTimes, StepAggregates, StepItem};
 use crate::rules::Preset;
 use std::sync::Arc;
 
@@ -26,6 +26,15 @@ impl LatencyModel for Slowed {
         items: &mut dyn Iterator<Item = StepItem>,
     ) -> Option<f64> {
         Some(self.own.exact_us(step, items)? * self.factor)
+    }
+    fn stages(&self) -> usize {
+        self.own.stages()
+    }
+    fn stage_times(&self, step: &StepAggregates, times: &mut StageTimes) {
+        self.own.stage_times(step, times);
+        let slow = |us: &mut i64| *us = (*us as f64 * self.factor).round() as i64;
+        times.stages_us.iter_mut().for_each(slow);
+        slow(&mut times.host_us);
     }
     fn ignores_decode_context(&self) -> bool {
         self.own.ignores_decode_context()

@@ -65,6 +65,15 @@ impl TrainedPhysics {
         })
     }
 
+    /// The same where so many of the GPUs that split a layer, and of those that share the experts,
+    /// are on a node: it counts what they send each other there.
+    #[must_use]
+    pub(super) fn on_nodes(mut self, tensor: u32, experts: u32) -> Self {
+        self.communication.tp = f64::from(tensor);
+        self.communication.group = f64::from(experts);
+        self
+    }
+
     fn us(&self, bytes: f64) -> f64 {
         bytes / self.work.bandwidth * 1e6
     }

@@ -82,7 +82,10 @@ impl StepWork {
             expert_bytes: 0.0,
             experts: n(model.experts),
             flops_per_token: 0.0,
-            flops_per_sample: 2.0 * n(model.vocab) * n(model.hidden) / tensor / data,
+            flops_per_sample: match model.samples {
+                true => 2.0 * n(model.vocab) * n(model.hidden) / tensor / data,
+                false => 0.0,
+            },
             attention: model
                 .attention_layers()
                 .iter()

@@ -43,6 +43,10 @@ pub struct XpuRoofline {
     algorithm: XpuAlgorithm,
     /// What a step's tokens take whatever came before them, by their number: most steps have few.
     by_tokens: Arc<[TokenSeconds]>,
+    /// Has it the embeddings of a token, and the output head? A stage of a pipeline may have
+    /// neither.
+    embeds: bool,
+    samples: bool,
     /// Requests of a step count with the length of the longest.
     pads: bool,
     /// Microseconds on the engine's clock for one of the accelerator's.
@@ -205,6 +209,8 @@ impl XpuRoofline {
             },
             algorithm: xpu.all_reduce,
             by_tokens: Arc::new([]),
+            embeds: true,
+            samples: true,
             pads: false,
             dilation: 1.0,
         };
@@ -213,6 +219,36 @@ impl XpuRoofline {
             by_tokens: by_tokens.collect(),
             ..model
         })
+    }
+
+    /// The stages of a pipeline with so many layers each, the first one first. What the parameters
+    /// of the model are beside its layers is shared by the first stage and the last.
+    #[must_use]
+    pub(super) fn stages(&self, layers: &[u64]) -> Vec<Self> {
+        let (hidden, ffn) = (self.hidden, self.ffn);
+        let of_layer = 4.0 * hidden * hidden + 2.0 * hidden * ffn;
+        let beside = (self.parameters - self.layers * of_layer).max(0.0);
+        let of_layer = (self.parameters - beside) / self.layers;
+        let last = layers.len().saturating_sub(1);
+        let stage = |(k, layers): (usize, &u64)| {
+            let (embeds, samples) = (k == 0, k == last);
+            let ends = f64::from(u8::from(embeds) + u8::from(samples));
+            Self {
+                layers: *layers as f64,
+                parameters: *layers as f64 * of_layer + ends / 2.0 * beside,
+                embeds,
+                samples,
+                ..self.clone()
+            }
+        };
+        layers.iter().enumerate().map(stage).collect()
+    }
+
+    /// The same where so many of the accelerators that split a layer are on a node: it counts what
+    /// they send each other there.
+    #[must_use]
+    pub(super) fn on_nodes(self, tensor: u32) -> Self {
+        Self { tensor, ..self }
     }
 
     /// The same as XpuSim has it: a step takes as long as if all its requests had the length of the
@@ -277,9 +313,13 @@ impl XpuRoofline {
         if load.tokens == 0.0 {
             return 0.0;
         }
-        let embedding = load.prefill * self.hidden * self.bytes / self.bandwidth;
+        let embedding = match self.embeds {
+            true => load.prefill * self.hidden * self.bytes / self.bandwidth,
+            false => 0.0,
+        };
         let tokens = self.of_tokens(load.tokens);
-        self.layers * self.layer_of(load, &tokens).total() + embedding + tokens.head
+        let head = if self.samples { tokens.head } else { 0.0 };
+        self.layers * self.layer_of(load, &tokens).total() + embedding + head
     }
 
     fn layer(&self, load: &Load) -> LayerSeconds {

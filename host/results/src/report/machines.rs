@@ -15,6 +15,8 @@ pub struct Machine {
     pub tensor: Choice<u32>,
     /// Data-parallel replicas inside an instance.
     pub data: u32,
+    /// Stages of the pipeline that an instance is; 1 = it is none.
+    pub stages: u32,
     /// Instances of the pool.
     pub instances: u32,
     /// Step-time model.
@@ -45,7 +47,7 @@ impl Machine {
     /// GPUs of one instance.
     #[must_use]
     pub fn gpus_per_instance(&self) -> u32 {
-        self.tensor.value * self.data
+        self.tensor.value * self.data * self.stages
     }
 
     /// GPUs of the pool.
@@ -208,6 +210,7 @@ mod tests {
                 chosen: true,
             },
             data: 2,
+            stages: 1,
             instances: 3,
             latency_model: Choice {
                 value: model.to_owned(),

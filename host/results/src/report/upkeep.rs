@@ -228,6 +228,7 @@ mod tests {
                 chosen: true,
             },
             data: 1,
+            stages: 1,
             instances: 2,
             upkeep,
             ..Machine::default()

@@ -61,6 +61,10 @@ impl Instance {
         while cursor < self.running.len() && !budget.is_spent() {
             let slot = self.running[cursor].slot;
             let request = &self.requests[slot];
+            if self.waits_for_stages(request) {
+                cursor += 1;
+                continue;
+            }
             let wanted = budget.running_tokens(request);
             let Some(tokens) = wanted.filter(|_| pass.decodes || request.in_prefill()) else {
                 cursor += 1;

@@ -186,6 +186,7 @@ mod tests {
                 utilization: 0.9,
                 kv_element_bytes: 2.0,
                 max_model_len: 0,
+                stage: [1, 1],
             },
             0.0,
         )
@@ -246,6 +247,7 @@ mod tests {
                 utilization,
                 kv_element_bytes: 2.0,
                 max_model_len: 0,
+                stage: [1, 1],
             };
             kv_blocks(&capacity, 0.0).unwrap_err().to_string()
         };

@@ -75,6 +75,8 @@ impl<'a> Parts<'a> {
             tp,
             dp,
             whole_experts,
+            tp_on_node,
+            experts_on_node,
         } = gpus;
         let mut gemms = Vec::new();
         let wide = wide_gemms(&mut gemms, tables, hardware)?;
@@ -103,18 +105,20 @@ impl<'a> Parts<'a> {
         parts.add_recurrent_projections()?;
         parts.add_feed_forward()?;
         parts.add_experts()?;
-        if tp > 1 {
-            parts.sums = Some(Sums::new(tables, parts.tp)?);
+        if tp_on_node > 1 {
+            parts.sums = Some(Sums::new(tables, f64::from(tp_on_node))?);
         }
-        if dp > 1 {
-            parts.exchange = Some(Sums::new(tables, parts.tp * parts.dp)?);
+        if dp > 1 && experts_on_node > 1 {
+            parts.exchange = Some(Sums::new(tables, f64::from(experts_on_node))?);
         }
         parts.tell_sums();
-        parts.tell(
-            "output head",
-            Origin::of_shape(parts.head.is_measured),
-            Some(wide.measurement.clone()),
-        );
+        if model.samples {
+            parts.tell(
+                "output head",
+                Origin::of_shape(parts.head.is_measured),
+                Some(wide.measurement.clone()),
+            );
+        }
         Ok(parts)
     }
 
@@ -373,9 +377,10 @@ impl<'a> Parts<'a> {
         })
     }
 
-    /// Microseconds of the output head by requests.
+    /// Microseconds of the output head by requests; a stage before the last has none.
     pub(super) fn by_requests(&self, fit: &KernelFit) -> Curve {
-        Curve::through(|requests| fit.between * self.head.us(requests.max(1.0)))
+        let share = if self.model.samples { fit.between } else { 0.0 };
+        Curve::through(|requests| share * self.head.us(requests.max(1.0)))
     }
 
     /// The most new tokens of a step for which every kernel was measured.

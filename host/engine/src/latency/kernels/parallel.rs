@@ -9,4 +9,8 @@ pub struct Parallel {
     pub dp: u32,
     /// Are experts spread over all GPUs, whole ones on each? Else each is split over them.
     pub whole_experts: bool,
+    /// Of the GPUs that split a layer, those on one node.
+    pub tp_on_node: u32,
+    /// Of the GPUs that share the experts, those on one node.
+    pub experts_on_node: u32,
 }

@@ -298,7 +298,9 @@ fn what_was_not_measured_is_refused() {
         message.contains("no kernels were measured on L4"),
         "{message}"
     );
-    let message = refused(&setup("meta-llama/llama-3.1-8b-instruct", "H100", 16));
+    let mut on_one_node = setup("meta-llama/llama-3.1-8b-instruct", "H100", 16);
+    on_one_node.nodes.gpus_per_node = Some(16);
+    let message = refused(&on_one_node);
     assert!(message.contains("16 GPUs"), "{message}");
 }
 

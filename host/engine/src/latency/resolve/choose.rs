@@ -36,7 +36,8 @@ impl Case<'_> {
             Err(why) => why,
         };
         self.notes.push(format!("not kernel-tables: {why_not}"));
-        if row.is_some() {
+        // Fitted coefficients know whole steps, not stages.
+        if row.is_some() && self.setup.pp == 1 {
             return Ok(LatencyModelKind::Blackbox);
         }
         if self.arch.is_none() {
@@ -64,7 +65,7 @@ impl Case<'_> {
     }
 
     /// The deployment by measured kernels, or why they are not taken.
-    fn priced_by_kernels(&self, row: Option<&FittedRow>) -> Result<Kernels, String> {
+    fn priced_by_kernels(&self, row: Option<&FittedRow>) -> Result<Vec<Kernels>, String> {
         let setup = self.setup;
         if setup.vllm_version.is_some() {
             return Err("`vllm_version` asks for coefficients fitted to that version".to_owned());

@@ -4,6 +4,7 @@ use super::super::capacity::KvMemory;
 use super::super::deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 use super::super::kind::LatencyModelKind;
 use super::super::profile::Profile;
+use super::stages::refuse_pipeline;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
 use windtunnel_config::{StepProfile, Upkeep};
@@ -11,6 +12,7 @@ use windtunnel_config::{StepProfile, Upkeep};
 /// Decides a deployment by its profile. What is given goes before what the profile says, but
 /// neither changes what was measured: that is noted.
 pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
+    refuse_pipeline(setup, LatencyModelKind::Profile)?;
     let Some(path) = &setup.profile else {
         return Err(InputError::new(
             "`latency_model` profile needs `profile` FILE, a table of measured step times",
@@ -84,6 +86,10 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         gpu: gpu.unwrap_or_default(),
         tp,
         dp: setup.dp,
+        pp: 1,
+        layers_per_stage: Vec::new(),
+        spread: None,
+        fullest_stage: None,
         vllm_version,
         latency_kind: LatencyModelKind::Profile,
         latency: profile.clone(),

@@ -13,7 +13,7 @@ use super::super::work::StepWork;
 use super::Case;
 use super::longest::fit_model_len;
 use windtunnel_base::input::InputError;
-use windtunnel_config::{FittedRow, Hardware};
+use windtunnel_config::{FittedRow, Hardware, ModelArch};
 
 /// KV blocks of an instance whose capacity cannot be computed.
 const FALLBACK_KV_BLOCKS: u64 = 1_000_000;
@@ -30,24 +30,63 @@ impl Case<'_> {
         kv_dtype::element_bytes(name, self.arch.as_ref())
     }
 
-    /// What the KV cache is computed from, where model and GPU are known.
+    /// The stage of a pipeline, counted from 1, whose GPUs have room for the fewest tokens, and
+    /// what it has of the model; `None` = there is one stage, or that is not known.
+    pub(super) fn fullest_stage(
+        &self,
+        hardware: Option<&Hardware>,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) -> Option<(usize, ModelArch)> {
+        if self.setup.pp == 1 {
+            return None;
+        }
+        let hardware = hardware?;
+        let stages = (1..).zip(self.stages(self.arch.as_ref()?));
+        let tokens = |stage: &ModelArch| {
+            let capacity = self.capacity_of(stage, 1, hardware, tp, kv_element_bytes);
+            let memory = capacity.memory();
+            // Where no layer keeps KV of a whole context there is room for any number.
+            (memory.budget - memory.weights - memory.overhead) / memory.token
+        };
+        stages.min_by(|(_, a), (_, b)| tokens(a).total_cmp(&tokens(b)))
+    }
+
+    /// What the KV cache is computed from, where model and GPU are known: that of the fullest
+    /// stage, as vLLM takes the smallest number for all.
     fn capacity<'c>(
         &'c self,
+        fullest: Option<&'c (usize, ModelArch)>,
         hardware: Option<&'c Hardware>,
         tp: u32,
         kv_element_bytes: f64,
     ) -> Option<KvCapacity<'c>> {
-        let (model, setup) = (self.arch.as_ref()?, self.setup);
-        (!model.expert_count_is_missing()).then_some(KvCapacity {
+        let whole = self.arch.as_ref()?;
+        let (stage, model) = fullest.map_or((1, whole), |(stage, model)| (*stage, model));
+        let hardware = hardware.filter(|_| !whole.expert_count_is_missing())?;
+        Some(self.capacity_of(model, stage, hardware, tp, kv_element_bytes))
+    }
+
+    fn capacity_of<'c>(
+        &self,
+        model: &'c ModelArch,
+        stage: usize,
+        hardware: &'c Hardware,
+        tp: u32,
+        kv_element_bytes: f64,
+    ) -> KvCapacity<'c> {
+        let setup = self.setup;
+        KvCapacity {
             model,
-            hardware: hardware?,
+            hardware,
             tp,
             dp: setup.dp,
             block_size: setup.block_size,
             utilization: setup.gpu_memory_utilization,
             kv_element_bytes,
             max_model_len: setup.max_model_len.unwrap_or_else(|| max_model_len(model)),
-        })
+            stage: [stage, setup.pp as usize],
+        }
     }
 
     pub(super) fn kv_blocks(
@@ -61,7 +100,8 @@ impl Case<'_> {
             return Ok((blocks, KvBlocksSource::Flag));
         }
         let as_blis = self.setup.as_blis;
-        let capacity = self.capacity(hardware, tp, kv_element_bytes);
+        let fullest = self.fullest_stage(hardware, tp, kv_element_bytes);
+        let capacity = self.capacity(fullest.as_ref(), hardware, tp, kv_element_bytes);
         // BLIS takes the row's number, which leaves no room for activations; what can be computed
         // is.
         let row = row.filter(|_| as_blis || capacity.is_none());
@@ -116,7 +156,8 @@ impl Case<'_> {
         tp: u32,
         kv_element_bytes: f64,
     ) -> Option<KvMemory> {
-        let capacity = self.capacity(hardware, tp, kv_element_bytes)?;
+        let fullest = self.fullest_stage(hardware, tp, kv_element_bytes);
+        let capacity = self.capacity(fullest.as_ref(), hardware, tp, kv_element_bytes)?;
         if capacity.hardware.memory_gib <= 0.0 {
             return None;
         }

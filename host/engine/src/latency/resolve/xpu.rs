@@ -2,13 +2,18 @@
 //! own catalog.
 
 use super::super::capacity::{DeviceMemory, GIB, KvMemory, OVERHEAD};
+use super::super::communication::Exchange;
 use super::super::deployment::{KvBlocksSource, MaxModelLenSource, Resolved, Setup};
 use super::super::kind::LatencyModelKind;
+use super::super::model::LatencyModel;
+use super::super::spread::Spread;
+use super::super::wide::{Sent, Stage, Wide};
 use super::super::xpu_roofline::XpuRoofline;
 use super::longest::fit_model_len;
+use super::stages;
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, unknown};
-use windtunnel_config::{Hardware, Upkeep, Xpu, XpuModel};
+use windtunnel_config::{Hardware, Upkeep, Xpu, XpuModel, layers_per_stage};
 
 /// Is it meant? It is where nothing else is said of a model that only its catalog knows.
 pub(super) fn is_meant(setup: &Setup) -> Result<bool, InputError> {
@@ -43,16 +48,30 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     };
     let (gpu, xpu) = catalog.xpu(gpu)?;
     let tp = setup.tp.unwrap_or(1);
-    let mut latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
+    stages::check_stages(setup.pp, model.layers, name)?;
+    let spread = Spread::new(tp, setup.pp, 1, &setup.nodes)?;
+    let latency = XpuRoofline::new((name, gpu), model, xpu, tp)?;
     let (overhead, utilization) = match setup.as_xpusim {
         true => (0.0, 1.0),
         false => (OVERHEAD, setup.gpu_memory_utilization),
     };
+    let budget = xpu.memory_gib * utilization * GIB;
+    let layers = layers_per_stage(model.layers, setup.pp);
+    let of_stages = latency.stages(&layers);
+    // The stage with room for the fewest tokens decides for all, as in vLLM.
+    let tokens = |stage: &XpuRoofline| {
+        (budget - stage.weight_bytes() - overhead * GIB) / stage.kv_bytes_per_token()
+    };
+    let fullest = of_stages
+        .iter()
+        .min_by(|a, b| tokens(a).total_cmp(&tokens(b)))
+        .filter(|_| setup.pp > 1)
+        .unwrap_or(&latency);
     let memory = KvMemory {
-        weights: latency.weight_bytes(),
+        weights: fullest.weight_bytes(),
         overhead: overhead * GIB,
-        budget: xpu.memory_gib * utilization * GIB,
-        token: latency.kv_bytes_per_token(),
+        budget,
+        token: fullest.kv_bytes_per_token(),
         replicas: 1,
         fixed: 0.0,
     };
@@ -70,9 +89,13 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         true => (model.max_len, MaxModelLenSource::ModelConfig),
         false => fit_model_len(setup, model.max_len, blocks)?,
     };
-    if setup.as_xpusim {
-        latency = latency.as_xpusim();
-    }
+    let steps: Arc<dyn LatencyModel> = if setup.as_xpusim {
+        Arc::new(latency.as_xpusim())
+    } else if stages::is_wide(&spread) {
+        Arc::new(in_a_row(setup, of_stages, &spread, model, (gpu, xpu))?)
+    } else {
+        Arc::new(latency)
+    };
     let mut notes = vec![format!(
         "{name} and {gpu} are as XpuSim has them: as many key and value heads as attention heads, round figures, \
          efficiencies that nobody measured"
@@ -91,9 +114,13 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         gpu: gpu.to_owned(),
         tp,
         dp: 1,
+        pp: setup.pp,
+        layers_per_stage: if setup.pp > 1 { layers } else { Vec::new() },
+        spread: (!setup.as_xpusim).then_some(spread),
+        fullest_stage: None,
         vllm_version: None,
         latency_kind: LatencyModelKind::XpuRoofline,
-        latency: Arc::new(latency),
+        latency: steps,
         total_kv_blocks: blocks,
         kv_blocks_source: source,
         kv_element_bytes: model.dtype.bytes(),
@@ -110,6 +137,39 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         capex_usd: xpu.capex_usd,
         upkeep: Upkeep::default(),
     })
+}
+
+/// Step times of these stages, one after the other.
+fn in_a_row(
+    setup: &Setup,
+    stages: Vec<XpuRoofline>,
+    spread: &Spread,
+    model: &XpuModel,
+    (gpu, xpu): (&str, &Xpu),
+) -> Result<Wide, InputError> {
+    let known = Some(xpu.intra_node_gb_s).filter(|gb_s| *gb_s > 0.0);
+    let intra = setup.nodes.intra_node_gb_s.or(known);
+    let (_, on_node) = spread.of_tensor();
+    let shares = layers_per_stage(model.layers, setup.pp);
+    let stages: Result<Vec<Stage>, InputError> = stages
+        .into_iter()
+        .zip(shares)
+        .zip(0..)
+        .map(|((own, layers), k)| {
+            let sent = Sent {
+                hidden_bytes: model.hidden as f64 * model.dtype.bytes(),
+                sums: 2.0 * layers as f64,
+                exchanges: 0.0,
+                exchange: Exchange::AllGather,
+                experts_per_token: 0.0,
+            };
+            Ok(Stage {
+                own: Arc::new(own.on_nodes(on_node)),
+                messages: spread.messages(k, &sent, gpu, intra)?,
+            })
+        })
+        .collect();
+    Ok(Wide::new(stages?, [0.0; 2], 1))
 }
 
 /// What of the setup it does not read.
