@@ -54,27 +54,44 @@ impl AutoscaleSpec {
         self.max.is_some() || self.pools.values().any(|pool| pool.max.is_some())
     }
 
+    /// These keys where they are given, `under`'s elsewhere, pool by pool.
+    #[must_use]
+    pub fn over(&self, under: &Self) -> Self {
+        let mut all = self.over_but_pools(under);
+        all.pools.clone_from(&under.pools);
+        for (name, own) in &self.pools {
+            let below = under.pools.get(name).cloned().unwrap_or_default();
+            all.pools.insert(name.clone(), own.over_but_pools(&below));
+        }
+        all
+    }
+
+    /// The same without what is another for single pools.
+    fn over_but_pools(&self, under: &Self) -> Self {
+        // The parameters are those of the policy beside them.
+        let params = match self.policy.is_some() || !self.params.is_empty() {
+            true => self.params.clone(),
+            false => under.params.clone(),
+        };
+        Self {
+            policy: self.policy.clone().or_else(|| under.policy.clone()),
+            params,
+            interval: self.interval.or(under.interval),
+            min: self.min.or(under.min),
+            max: self.max.or(under.max),
+            startup: StartupSpec {
+                mean: self.startup.mean.or(under.startup.mean),
+                stddev: self.startup.stddev.or(under.startup.stddev),
+            },
+            drain: self.drain.clone().or_else(|| under.drain.clone()),
+            pools: BTreeMap::new(),
+        }
+    }
+
     /// How the pool of this name is scaled.
     #[must_use]
     pub fn of_pool(&self, name: &str) -> Self {
         let own = self.pools.get(name).cloned().unwrap_or_default();
-        // The parameters are those of the policy beside them.
-        let params = match own.policy.is_some() || !own.params.is_empty() {
-            true => own.params,
-            false => self.params.clone(),
-        };
-        Self {
-            policy: own.policy.or_else(|| self.policy.clone()),
-            params,
-            interval: own.interval.or(self.interval),
-            min: own.min.or(self.min),
-            max: own.max.or(self.max),
-            startup: StartupSpec {
-                mean: own.startup.mean.or(self.startup.mean),
-                stddev: own.startup.stddev.or(self.startup.stddev),
-            },
-            drain: own.drain.or_else(|| self.drain.clone()),
-            pools: BTreeMap::new(),
-        }
+        own.over_but_pools(self)
     }
 }

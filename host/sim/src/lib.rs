@@ -99,7 +99,7 @@ pub use spec::{
     FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,
     RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
-pub use targets::{TargetTeller, Untargeted, told_us};
+pub use targets::{TargetTeller, Untargeted, told_of_all, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
 pub use windtunnel_config::autoscale::{AutoscaleSpec, StartupSpec};
