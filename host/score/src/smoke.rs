@@ -270,7 +270,7 @@ fn scaled(mut config: ClusterConfig) -> ClusterConfig {
             drain: Drain::Wait,
             gpu_usd_per_hour: 3.0,
         })],
-        targets_us: [0; 3],
+        ..Scaling::default()
     };
     config.events = Events {
         all: vec![ClusterEvent {

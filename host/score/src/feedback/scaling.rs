@@ -172,6 +172,7 @@ mod tests {
             ready,
             loading,
             draining: 0,
+            pending: 0,
         };
         let scaling = ScalingRecord {
             timeline: vec![counts(0, 1, 0), counts(480, 1, 2), counts(720, 3, 0)],

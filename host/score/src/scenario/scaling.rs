@@ -2,7 +2,7 @@
 
 use crate::objective::GpuTime;
 use crate::suite::{ClusterKeys, ScenarioKeys, SuiteFile};
-use windtunnel_base::record::{PoolScaling, RunRecord, ScalingRecord};
+use windtunnel_base::record::{NodePoolRecord, PoolScaling, RunRecord, ScalingRecord};
 use windtunnel_config::autoscale::StartupSpec;
 use windtunnel_sim::{Deployment, RetrySpec, RunSpec};
 
@@ -61,6 +61,9 @@ impl Scaled {
             }
             scaled.paid_of_others_us = us(run.autoscale.startup);
             run.autoscale.startup = at_once;
+            for nodes in &mut run.autoscale.node_pools {
+                nodes.provisioning_delay = at_once;
+            }
             for own in run.autoscale.pools.values_mut() {
                 own.startup = at_once;
             }
@@ -84,6 +87,9 @@ impl Scaled {
                 most_hours: gpus * last_us as f64 / HOUR_US,
             };
         };
+        if !scaling.nodes.is_empty() {
+            return of_nodes(scaling, deployment, last_us);
+        }
         let taken = |pool: &PoolScaling| {
             let name = pools
                 .get(pool.pool as usize)
@@ -103,8 +109,24 @@ impl Scaled {
     }
 }
 
+/// What nodes took of GPUs, from being asked for until they went back.
+fn of_nodes(scaling: &ScalingRecord, deployment: &Deployment, last_us: i64) -> GpuTime {
+    let nodes = scaling.nodes.iter();
+    let taken = nodes.map(|pool| pool.node_us as f64 * f64::from(pool.gpus_per_node));
+    let nodes = deployment.config().scaling.nodes.iter();
+    let most = nodes.map(|pool| f64::from(pool.max) * f64::from(pool.gpus_per_node));
+    GpuTime {
+        hours: taken.sum::<f64>() / HOUR_US,
+        most_hours: most.sum::<f64>() * last_us as f64 / HOUR_US,
+    }
+}
+
 /// What the instances of a run cost, US dollars; `None` where the price of a GPU is not known.
 pub(super) fn cost_usd(scaling: &ScalingRecord, deployment: &Deployment) -> Option<f64> {
+    if !scaling.nodes.is_empty() {
+        let cost = |pool: &NodePoolRecord| Some(pool.usd_per_hour? * pool.node_us as f64 / HOUR_US);
+        return scaling.nodes.iter().map(cost).sum();
+    }
     let machines = deployment.machines();
     let cost = |pool: &PoolScaling| {
         let price = machines.get(pool.pool as usize)?.upkeep.price()?;
