@@ -11,7 +11,7 @@ mod steps;
 pub use gateway::{GatewayTimes, GatewayTotals, TurnedAway};
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
-pub use scaling::{PoolCounts, PoolScaling, ScalingRecord};
+pub use scaling::{NodePoolRecord, PoolCounts, PoolScaling, ScalingRecord};
 pub use split::SplitRecord;
 pub use steps::{RanStep, StepRun, StepShare};
 

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use std::collections::BTreeMap;
-use windtunnel_sim::{AutoscaleSpec, StartupSpec};
+use windtunnel_sim::{AutoscaleSpec, NodePoolSpec, StartupSpec};
 
 /// How many instances there are, by a policy.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +32,11 @@ pub struct AutoscaleArgs {
     /// (those in its wait queue go back to the router), or immediate (all do) [default: wait]
     #[arg(long, value_name = "HOW")]
     pub autoscale_drain: Option<String>,
+    /// Nodes that instances run on: their name, GPU, GPUs of each, how many at the start and at
+    /// most, seconds until one is there [default: 120], and US dollars per hour; several times for
+    /// several kinds, of which the first with room is taken
+    #[arg(long, value_name = "NAME:GPU:GPUS:INITIAL-MAX[:DELAY[:COST]]")]
+    pub node_pool: Vec<NodePoolSpec>,
 }
 
 impl AutoscaleArgs {
@@ -48,6 +53,7 @@ impl AutoscaleArgs {
                 stddev: self.autoscale_startup_stddev,
             },
             drain: self.autoscale_drain.clone(),
+            node_pools: self.node_pool.clone(),
             pools: BTreeMap::new(),
         }
     }

@@ -340,10 +340,7 @@ fn check_file(file: &Path) -> Result<Checked, InputError> {
         }
     }
     if checked.ok() {
-        match smoke::run_all(
-            &filled(&program, &checked.hooks),
-            checked.hooks.contains(&Hook::Disaggregation),
-        ) {
+        match smoke::run_all(&filled(&program, &checked.hooks), &checked.hooks) {
             Ok(runs) => {
                 let fault = runs
                     .iter()
@@ -363,7 +360,7 @@ fn loaded(program: &Arc<Program>) -> Result<Vec<Hook>, InputError> {
     if hooks.is_empty() {
         return Err(InputError::in_file(
             &program.name,
-            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch, next_held",
+            "fills no hook: its table has none of admit, route, score, route_columns, priority, key, order, victim, disaggregate, batch, next_held, replicas",
         ));
     }
     Ok(hooks)

@@ -1,7 +1,7 @@
 //! Adds feedback to a report: inspects runs of the worst scenarios and composes what they show.
 
 use super::feedback::{Figure, Headline, ScenarioFindings, compose};
-use super::objective::{Metric, Objective};
+use super::objective::Objective;
 use super::protocol::Task;
 use super::references::References;
 use super::regret::InspectionPlan;
@@ -113,7 +113,7 @@ fn figures(
         let figure = |log: f64| (log.exp() - o.metric.epsilon()).max(0.0);
         Figure {
             name: o.name(),
-            share: matches!(o.metric, Metric::MissRate | Metric::Unfairness),
+            unit: o.metric.unit(),
             ours: figure(ours),
             theirs: figure(theirs),
             points: 100.0 * o.weight / weights * (theirs - ours),

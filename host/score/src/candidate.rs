@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, parse_yaml, unknown};
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_policy::lua::{self, Program};
 use windtunnel_policy::native::Plugin;
@@ -265,6 +266,10 @@ impl Candidate {
                 bundle.folder.clone_from(folder);
                 if !bundle.pools.is_empty() {
                     let why = "pools: the suite says what the cluster is; remove them";
+                    return Err(wrong(InputError::in_file(&self.name, why)));
+                }
+                if bundle.autoscale != AutoscaleSpec::default() {
+                    let why = "autoscale: the suite says how pools are scaled; a policy stands in the section scale";
                     return Err(wrong(InputError::in_file(&self.name, why)));
                 }
                 for path in self.texts.keys() {

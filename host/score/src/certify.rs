@@ -34,6 +34,8 @@ pub const HEADROOM: f64 = 3.0;
 pub const DUPLICATE: f64 = 0.95;
 /// Offered work over capacity: for suites that open admission, and for others.
 pub const LOADS: [(f64, f64); 2] = [(1.1, 2.0), (0.6, 1.1)];
+/// The same where a policy scales pools: computing time over the time that instances were there.
+pub const LOAD_SCALED: (f64, f64) = (0.4, 1.1);
 
 /// The certificate of one scenario.
 #[derive(Clone, Debug, Serialize)]
@@ -57,7 +59,7 @@ pub struct ScenarioCertificate {
     pub clairvoyant: String,
     /// Computing time over the time of arrivals: of the best reference; where admission is open, of
     /// the one that admits most. It is offered work over capacity, as long as the drain is long
-    /// enough.
+    /// enough. Where pools are scaled, over the time that instances were there.
     pub load: f64,
     /// The scenario of the same split that is most like it, and the rank correlation.
     pub nearest: Option<(String, f64)>,
@@ -325,6 +327,7 @@ fn failures(c: &ScenarioCertificate, suite: &Suite) -> Vec<String> {
     let only_admission = opens_admission && suite.hooks.len() == 1;
     let (low, high) = match (only_admission, opens_admission) {
         (true, _) => LOADS[0],
+        _ if suite.hooks.contains(&Hook::Scale) => LOAD_SCALED,
         (false, true) => (LOADS[1].0, LOADS[0].1),
         (false, false) => LOADS[1],
     };

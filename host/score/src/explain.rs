@@ -76,7 +76,8 @@ impl Scorer {
         }
         let decides = [Hook::Routing, Hook::Disaggregation];
         if !decides.iter().any(|hook| check.hooks.contains(hook)) {
-            let message = "it neither routes nor says where prompts are computed, and such decisions can be explained";
+            let message = "it neither routes nor says where prompts are computed, and such decisions can be explained; of \
+                           others, the feedback of a score says what it can";
             return Err(InputError::in_file(&request.candidate.name, message).into());
         }
         let run_key = RunKey {

@@ -32,6 +32,8 @@ use windtunnel_plugin_api::InstanceView;
 /// * `units_per_call`: units of fuel per call into a script
 /// * `disaggregated`: share of the prompts that an instance computed which prefills for others;
 ///   of suites that ask where prompts are computed
+/// * `mean_instances`: mean number of instances where they come and go; of suites that ask how many
+///   there should be
 #[must_use]
 pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String) {
     let mut features = BTreeMap::new();
@@ -40,7 +42,8 @@ pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String)
     let (nodes, lines) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     add("ast_nodes", nodes as f64);
     add("loc", lines as f64);
-    let whole = runs.iter().filter(|run| run.disaggregated.is_none());
+    let whole = runs.iter();
+    let whole = whole.filter(|run| run.disaggregated.is_none() && run.mean_instances.is_none());
     let choices = whole.map(Choices::of);
     let four = choices.clone().find(|c| c.chosen.len() == 4);
     add("decision_entropy", four.map_or(0.0, |c| c.entropy()));
@@ -72,6 +75,9 @@ pub fn of(texts: &Scripts, runs: &[SmokeRun]) -> (BTreeMap<String, f64>, String)
     add("units_per_call", units as f64 / calls.max(1) as f64);
     if let Some(share) = runs.iter().find_map(|run| run.disaggregated) {
         add("disaggregated", share);
+    }
+    if let Some(mean) = runs.iter().find_map(|run| run.mean_instances) {
+        add("mean_instances", mean);
     }
     (features, fingerprint(runs))
 }

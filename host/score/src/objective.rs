@@ -36,6 +36,9 @@ pub enum Metric {
     E2eP99,
     /// 1 - Jain's index of the tenants' mean end-to-end latencies per output token.
     Unfairness,
+    /// Hours of GPUs that instances took from their start to their end, and what misses are charged
+    /// with: see [`Objective::miss_weight`].
+    GpuHours,
 }
 
 impl Metric {
@@ -53,20 +56,58 @@ impl Metric {
             Self::E2eMean => "e2e_mean",
             Self::E2eP99 => "e2e_p99",
             Self::Unfairness => "unfairness",
+            Self::GpuHours => "gpu_hours",
+        }
+    }
+
+    /// What its values are.
+    #[must_use]
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::MissRate | Self::Unfairness => Unit::Share,
+            Self::GpuHours => Unit::GpuHours,
+            _ => Unit::Ms,
         }
     }
 
     /// Added before the logarithm is taken, so that a perfect figure is finite and noise near zero
-    /// stays small: half a percent of misses, a hundredth of unfairness, a millisecond.
+    /// stays small: half a percent of misses, a hundredth of unfairness, four seconds of a GPU, a
+    /// millisecond.
     #[must_use]
     pub fn epsilon(self) -> f64 {
         match self {
             Self::MissRate => 0.005,
             Self::Unfairness => 0.01,
+            Self::GpuHours => 0.001,
             _ => 1.0,
         }
     }
 }
+
+/// What the values of a metric are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A share of something.
+    Share,
+    /// Milliseconds.
+    Ms,
+    /// Hours of a GPU.
+    GpuHours,
+}
+
+/// The GPUs of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GpuTime {
+    /// Hours that instances took, those in which they start and finish what they have included.
+    pub hours: f64,
+    /// Hours that all instances which the pools may have would take up to the last arrival: the
+    /// same whatever policies do.
+    pub most_hours: f64,
+}
+
+/// What a request that missed its targets costs, where nothing is said: ten times its share of the
+/// hours that all instances would take.
+const MISS_WEIGHT: f64 = 10.0;
 
 /// A metric, the requests that it is over, and its weight.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +121,12 @@ pub struct Objective {
     /// Relative weight, above 0.
     #[serde(default = "one")]
     pub weight: f64,
+    /// Of `gpu_hours`: a request that was not served within its targets costs so many times its
+    /// share, among all requests, of the hours that all instances which the pools may have would
+    /// take; 10 if not given. It is at least 1: who serves nobody then never pays less than who has
+    /// all instances all the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub miss_weight: Option<f64>,
 }
 
 fn one() -> f64 {
@@ -96,6 +143,13 @@ impl Objective {
         }
     }
 
+    /// How much more a miss costs than its share of the hours that all instances would take; `None`
+    /// where it is not charged for in hours.
+    #[must_use]
+    pub fn charged(&self) -> Option<f64> {
+        (self.metric == Metric::GpuHours).then(|| self.miss_weight.unwrap_or(MISS_WEIGHT))
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         if !(self.weight.is_finite() && self.weight > 0.0) {
             return Err(format!(
@@ -106,13 +160,34 @@ impl Objective {
         if self.metric == Metric::Unfairness && self.class.is_some() {
             return Err("unfairness is among tenants; it has no class".into());
         }
+        if self.metric == Metric::GpuHours && self.class.is_some() {
+            return Err("gpu_hours are of all requests; they have no class".into());
+        }
+        if let Some(weight) = self.miss_weight {
+            if self.metric != Metric::GpuHours {
+                return Err("miss_weight belongs to gpu_hours; it has no effect here".into());
+            }
+            if !(1.0..=1000.0).contains(&weight) {
+                return Err(format!("miss_weight is {weight}; expected 1 to 1000"));
+            }
+        }
         Ok(())
     }
 
-    /// The value in a run: a share, or milliseconds. `horizon_us` is the latency of an unserved
-    /// request.
+    /// The value in a run, in the [unit](Metric::unit) of the metric. `horizon_us` is the latency
+    /// of an unserved request, `gpus` what the instances took.
     #[must_use]
-    pub fn of(&self, record: &RunRecord, targets: &SloTargets, horizon_us: i64) -> f64 {
+    pub fn of(
+        &self,
+        record: &RunRecord,
+        targets: &SloTargets,
+        horizon_us: i64,
+        gpus: GpuTime,
+    ) -> f64 {
+        // Misses are charged for by what all instances would take, not by what they took: otherwise
+        // nothing would cost anything where there are none.
+        let charged =
+            |missed: f64| gpus.hours + self.charged().unwrap_or(0.0) * missed * gpus.most_hours;
         let symbol = self.class.as_ref().map(|class| record.symbols.get(class));
         let mut of_class = record
             .requests
@@ -124,6 +199,7 @@ impl Objective {
         if of_class.peek().is_none() {
             return match self.metric {
                 Metric::MissRate | Metric::Unfairness => 1.0,
+                Metric::GpuHours => charged(1.0),
                 _ => ms(worst),
             };
         }
@@ -154,14 +230,16 @@ impl Objective {
         };
         let e2es = || values(&|r| served(r).then_some(r.e2e_us).flatten().map(|v| v as f64));
         let average = |values: Floats| values.sum() / values.count() as f64;
+        let miss_rate = || {
+            let (n, missed) = of_class.clone().fold((0u64, 0u64), |(n, missed), r| {
+                let class = record.symbols.name(r.slo_class);
+                (n + 1, missed + u64::from(!good(r, class, targets)))
+            });
+            missed as f64 / n as f64
+        };
         match self.metric {
-            Metric::MissRate => {
-                let (n, missed) = of_class.fold((0u64, 0u64), |(n, missed), r| {
-                    let class = record.symbols.name(r.slo_class);
-                    (n + 1, missed + u64::from(!good(r, class, targets)))
-                });
-                missed as f64 / n as f64
-            }
+            Metric::MissRate => miss_rate(),
+            Metric::GpuHours => charged(miss_rate()),
             Metric::TtftMean => ms(average(ttfts())),
             Metric::TtftP50 => ms(percentile(&ttfts(), 50.0)),
             Metric::TtftP95 => ms(percentile(&ttfts(), 95.0)),
@@ -220,8 +298,9 @@ pub fn logs(
     record: &RunRecord,
     targets: &SloTargets,
     horizon_us: i64,
+    gpus: GpuTime,
 ) -> Vec<f64> {
-    let log = |o: &Objective| (o.of(record, targets, horizon_us) + o.metric.epsilon()).ln();
+    let log = |o: &Objective| (o.of(record, targets, horizon_us, gpus) + o.metric.epsilon()).ln();
     objectives.iter().map(log).collect()
 }
 
@@ -284,8 +363,10 @@ mod tests {
             metric,
             class: Some(class.to_owned()),
             weight: 1.0,
+            miss_weight: None,
         };
-        objective.of(record, &SloTargets::default(), 5_000_000)
+        let gpus = GpuTime::default();
+        objective.of(record, &SloTargets::default(), 5_000_000, gpus)
     }
 
     #[test]
@@ -299,6 +380,32 @@ mod tests {
         let refused = record(&[(Outcome::Rejected, 0, None)]);
         assert_eq!(value(Metric::MissRate, "a", &refused), 1.0);
         assert_eq!(value(Metric::TpotMean, "a", &refused), 5000.0);
+    }
+
+    #[test]
+    fn hours_of_gpus_are_charged_for_with_misses_so_that_refusing_never_pays() {
+        let value = |weight: Option<f64>, hours: f64, record: &RunRecord| {
+            let objective = Objective {
+                metric: Metric::GpuHours,
+                class: None,
+                weight: 1.0,
+                miss_weight: weight,
+            };
+            let most_hours = 8.0;
+            let gpus = GpuTime { hours, most_hours };
+            objective.of(record, &SloTargets::default(), 5_000_000, gpus)
+        };
+        let one = |outcome| (outcome, 1000, Some(10.0));
+        let all = record(&[one(Outcome::Completed), one(Outcome::Completed)]);
+        let half = record(&[one(Outcome::Completed), one(Outcome::Failed)]);
+        let none = record(&[one(Outcome::Held), one(Outcome::Rejected)]);
+        assert_eq!(value(None, 3.0, &all), 3.0);
+        // Half of the requests, ten times, of eight hours.
+        assert_eq!(value(None, 2.0, &half), 2.0 + 40.0);
+        assert_eq!(value(Some(1.0), 2.0, &half), 2.0 + 4.0);
+        // No GPU at all is no better than all of them all the time.
+        assert_eq!(value(Some(1.0), 0.0, &none), value(Some(1.0), 8.0, &all));
+        assert_eq!(value(None, 0.0, &record(&[])), 80.0);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use windtunnel_base::input::InputError;
 
 /// Scenarios of the stage quick.
 pub const QUICK_SCENARIOS: usize = 4;
-/// Requests of each of them.
+/// Requests of each of them; all where a policy scales pools, as what it does shows over a day.
 pub const QUICK_REQUESTS: u64 = 1000;
 
 /// The scenarios of a request, each once.
@@ -69,7 +69,11 @@ pub fn quick_runs(
     request: &ScoreRequest,
     scenarios: &[&ScenarioKeys],
 ) -> Result<Vec<RunKey>, InputError> {
-    let requests = QUICK_REQUESTS.min(request.suite.file.requests);
+    let file = &request.suite.file;
+    let requests = match file.scales() {
+        true => file.requests,
+        false => QUICK_REQUESTS.min(file.requests),
+    };
     runs(request, scenarios, 0..1, requests)
 }
 

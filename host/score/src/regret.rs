@@ -149,6 +149,11 @@ pub fn of(
         regret.unavailable = Some(why.into());
         return Ok(regret);
     }
+    if deployment.config().instances_change() {
+        let why = "where instances come and go, other choices are not tried";
+        regret.unavailable = Some(why.into());
+        return Ok(regret);
+    }
     let mut source = traffic.replay();
     let play = scenario.play(traffic, seed, false);
     let (mut cluster, _) = deployment.cluster(spec, play, &mut source)?;

@@ -6,7 +6,7 @@ use super::objective::{self, Objective, good, served};
 use super::scenario::{Scenario, Traffic};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, is_default};
 use windtunnel_base::record::{Outcome, RequestRecord, RunRecord};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::ScriptUsage;
@@ -73,6 +73,9 @@ pub struct Metrics {
     pub timed_out: u64,
     /// Not done with at the horizon.
     pub unfinished: u64,
+    /// Lost on an instance that failed; absent where none was.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub failed: u64,
     /// Share of the offered requests that were served within their targets.
     pub goodput: f64,
     /// Time to first token.
@@ -91,8 +94,15 @@ pub struct Metrics {
     #[serde(default)]
     pub put_off: u64,
     /// Mean share of the time up to the last arrival that instances were computing; above 1 when
-    /// they went on after it.
+    /// they went on after it. Where pools are scaled, share of the time that instances were there.
     pub utilization: f64,
+    /// Where pools are scaled: hours of GPUs that instances took, those in which they start and
+    /// finish what they have included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_hours: Option<f64>,
+    /// What these cost, US dollars, where the price of the GPUs is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
 }
 
 impl Metrics {
@@ -113,7 +123,11 @@ impl Metrics {
         };
         let (hits, lookups) = (sum(|i| i.prefix_hits), sum(|i| i.prefix_queries));
         let busy: i64 = record.instances.iter().map(|i| i.busy_us).sum();
-        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1));
+        let span = traffic.span_us();
+        let scaling = record.scaling.as_ref();
+        let scaled = scaling.filter(|s| s.pools.iter().any(|pool| pool.by_policy));
+        let there = scaled.map(|s| s.pools.iter().map(|p| p.instance_us as f64).sum::<f64>());
+        let gpus = scaled.map(|_| scenario.gpus(record, traffic));
         Self {
             offered: requests.len() as u64,
             completed: count(&served),
@@ -135,6 +149,7 @@ impl Metrics {
                 Outcome::InTransit,
                 Outcome::Held,
             ]),
+            failed: outcome(&[Outcome::Failed]),
             goodput: good as f64 / requests.len().max(1) as f64,
             ttft_ms: of(|r| r.ttft_us),
             tpot_ms: Latencies::of(&tpot),
@@ -142,7 +157,12 @@ impl Metrics {
             hit_rate: (lookups > 0).then(|| hits as f64 / lookups as f64),
             preemptions: sum(|i| i.preemptions),
             put_off: record.put_off.delays + record.put_off.holds,
-            utilization: busy as f64 / (span as f64 * record.instances.len() as f64),
+            utilization: match there {
+                Some(us) => busy as f64 / us.max(1.0),
+                None => busy as f64 / (span as f64 * record.instances.len() as f64),
+            },
+            gpu_hours: gpus.map(|gpus| gpus.hours),
+            cost_usd: scaled.and_then(|scaling| scenario.cost_usd(scaling)),
         }
     }
 
@@ -161,6 +181,7 @@ impl Metrics {
             rejected: sum(|m| m.rejected),
             timed_out: sum(|m| m.timed_out),
             unfinished: sum(|m| m.unfinished),
+            failed: sum(|m| m.failed),
             goodput: mean(|m| m.goodput),
             ttft_ms: latencies(|m| m.ttft_ms),
             tpot_ms: latencies(|m| m.tpot_ms),
@@ -169,6 +190,8 @@ impl Metrics {
             preemptions: sum(|m| m.preemptions),
             put_off: sum(|m| m.put_off),
             utilization: mean(|m| m.utilization),
+            gpu_hours: mean_of_some(all.iter().map(|m| m.gpu_hours)),
+            cost_usd: mean_of_some(all.iter().map(|m| m.cost_usd)),
         }
     }
 }
@@ -231,7 +254,7 @@ impl RunSummary {
         scenario: &Scenario,
         objectives: &[Objective],
     ) -> Self {
-        let span = traffic.requests().last().map_or(1, |r| r.arrival_us.max(1)) as f64;
+        let span = traffic.span_us() as f64;
         let mut sent = vec![0u64; record.instances.len()];
         for r in &record.requests {
             if let Some(i) = r.instance {
@@ -240,7 +263,13 @@ impl RunSummary {
         }
         let instances = record.instances.iter().zip(&sent).enumerate();
         Self {
-            logs: objective::logs(objectives, record, &scenario.targets, traffic.horizon_us),
+            logs: objective::logs(
+                objectives,
+                record,
+                &scenario.targets,
+                traffic.horizon_us,
+                scenario.gpus(record, traffic),
+            ),
             metrics: Metrics::of(record, scenario, traffic),
             instances: instances
                 .map(|(id, (totals, &requests))| InstanceShare {
@@ -272,6 +301,12 @@ fn digest(record: &RunRecord) -> String {
             i64::from(r.preemptions),
         ];
         for number in outcome {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    for pool in record.scaling.iter().flat_map(|scaling| &scaling.pools) {
+        hasher.update(&pool.instance_us.to_le_bytes());
+        for number in [pool.ups, pool.downs, pool.started, pool.stopped] {
             hasher.update(&number.to_le_bytes());
         }
     }

@@ -3,10 +3,15 @@
 //! Requests depend on (scenario, seed) alone and arrive whatever the policies do, so that all
 //! candidates get the same traffic (common random numbers), and a slow one does not get less of it.
 
+mod scaling;
+
+use super::objective::GpuTime;
 use super::suite::{ClusterKeys, RulesKey, ScenarioKeys, Split, Suite};
+use scaling::Scaled;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use windtunnel_base::input::{InputError, nearest};
+use windtunnel_base::record::{RunRecord, ScalingRecord};
 use windtunnel_base::request::{Request, Source, Sym, Symbols};
 use windtunnel_engine::frontend::{Predictor, TraceConfig};
 use windtunnel_engine::instance::Preset;
@@ -14,7 +19,8 @@ use windtunnel_results::metrics::slo::{DEFAULT_CLASS, SloTargets};
 use windtunnel_results::report::machines::{Machine, differences};
 use windtunnel_sim::{
     Deployment, DisaggregationSpec, EngineSpec, FrontSpec, LatencySpec, ParallelSpec, Play,
-    PoolSpec, RoleSpec, RulesSpec, RunSpec, TargetTeller, Untargeted, settings, unused_name,
+    PoolSpec, RoleSpec, RulesSpec, RunSpec, TargetTeller, Untargeted, settings, told_of_all,
+    unused_name,
 };
 use windtunnel_workload::spec::{Bounds, Pauses};
 use windtunnel_workload::{OpenOptions, Selection, spec};
@@ -25,6 +31,8 @@ pub struct Scenario {
     pub id: String,
     /// Latency targets.
     pub targets: SloTargets,
+    /// What its instances take of GPUs.
+    pub(super) scaled: Scaled,
     deployment: Deployment,
     keys: ScenarioKeys,
     /// Traffic by (seed, requests).
@@ -63,6 +71,12 @@ impl Traffic {
     pub fn requests(&self) -> &[Request] {
         &self.requests
     }
+
+    /// When the last one arrives, microseconds, at least 1.
+    #[must_use]
+    pub fn span_us(&self) -> i64 {
+        self.requests.last().map_or(1, |r| r.arrival_us.max(1))
+    }
 }
 
 impl Source for Replay {
@@ -86,8 +100,9 @@ impl Source for Replay {
 }
 
 impl Scenario {
-    /// Resolves the scenario `id` of `suite`; with `exact`, all signals are fresh and output
-    /// lengths predicted exactly.
+    /// Resolves the scenario `id` of `suite`; with `exact`, all signals are fresh, output lengths
+    /// predicted exactly, and instances that are started take requests at once: a policy that knew
+    /// the load so long before would have started them then, which is paid for.
     ///
     /// # Errors
     /// When there is none, or its model, cluster or targets make no sense.
@@ -106,7 +121,8 @@ impl Scenario {
             cluster.estimate_error = Some("exact".into());
         }
         let wrong = |e: InputError| InputError::new(format!("scenario {id}: {}", e.message()));
-        let run = run_of(&cluster).map_err(wrong)?;
+        let mut run = run_of(&cluster).map_err(wrong)?;
+        let scaled = Scaled::add(&mut run, &suite.file, keys, &cluster, exact);
         let deployment = Deployment::resolve(&run).map_err(|e| {
             let message = settings::spelled(e.message(), suite_key);
             InputError::new(format!("scenario {id}: {message}"))
@@ -123,6 +139,7 @@ impl Scenario {
         Ok(Self {
             id: id.to_owned(),
             targets: keys.slo.targets(&suite.file.slo)?,
+            scaled,
             deployment,
             keys: keys.clone(),
             traffic: HashMap::new(),
@@ -133,6 +150,19 @@ impl Scenario {
     #[must_use]
     pub fn deployment(&self) -> &Deployment {
         &self.deployment
+    }
+
+    /// What the instances of a run took of GPUs.
+    #[must_use]
+    pub fn gpus(&self, record: &RunRecord, traffic: &Traffic) -> GpuTime {
+        self.scaled
+            .gpus(record, &self.deployment, traffic.span_us())
+    }
+
+    /// What they cost, US dollars; `None` where the price of a GPU is not known.
+    #[must_use]
+    pub fn cost_usd(&self, scaling: &ScalingRecord) -> Option<f64> {
+        scaling::cost_usd(scaling, &self.deployment)
     }
 
     /// How a run of `traffic`, drawn with `seed`, is played; with `observations`, what routing
@@ -147,7 +177,7 @@ impl Scenario {
                 ..TraceConfig::default()
             },
             salted: true,
-            slo_targets_us: [0; 3],
+            slo_targets_us: told_of_all(&self.targets),
         }
     }
 
@@ -520,7 +550,12 @@ fn suite_key(setting: &str) -> Option<String> {
         "routing_latency" => "routing_latency_us",
         "snapshot_refresh_interval" => "snapshot_refresh_interval_us",
         "cache_signal_delay" => "cache_signal_delay_us",
-        other => other,
+        "event" => "events",
+        "autoscale_startup" => "autoscale.startup.mean",
+        other => match other.strip_prefix("autoscale_") {
+            Some(key) => return Some(format!("autoscale.{}", key.replace('_', "."))),
+            None => other,
+        },
     };
     Some(key.to_owned())
 }

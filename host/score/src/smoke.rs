@@ -9,13 +9,15 @@ use windtunnel_base::record::{Outcome, Role, RoutingObservations, RunRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_base::rng::stream;
 use windtunnel_config::Defaults;
-use windtunnel_engine::cluster::{ClusterConfig, PoolConfig};
+use windtunnel_engine::cluster::{
+    ClusterConfig, ClusterEvent, Delay, Drain, Events, Happening, PoolConfig, PoolScaling, Scaling,
+};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{LatencyModel, Setup, resolve};
-use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::ScriptUsage;
+use windtunnel_policy::{Hook, PolicySpec};
 use windtunnel_sim::{Deployment, Play};
 
 /// Requests of each scenario.
@@ -30,8 +32,19 @@ struct SmokeScenario {
     blocks: u64,
     /// Mean time between arrivals, microseconds.
     every_us: f64,
-    /// Does one instance prefill for the others?
-    apart: bool,
+    /// What its instances do.
+    shape: Shape,
+}
+
+/// What the instances of a small cluster do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// All serve whole requests, from the start to the end.
+    Whole,
+    /// One instance prefills for the others.
+    Apart,
+    /// They come and go as a policy says, none to all, and one fails.
+    Scaled,
 }
 
 /// One instance; several; several under overload, with queues, preemptions and deadlines missed.
@@ -42,7 +55,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 16,
         blocks: 4_000,
         every_us: 40_000.0,
-        apart: false,
+        shape: Shape::Whole,
     },
     SmokeScenario {
         name: "four instances",
@@ -50,7 +63,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 32,
         blocks: 4_000,
         every_us: 8_000.0,
-        apart: false,
+        shape: Shape::Whole,
     },
     SmokeScenario {
         name: "overload",
@@ -58,7 +71,7 @@ const SMOKE_SCENARIOS: &[SmokeScenario] = &[
         max_num_seqs: 12,
         blocks: 220,
         every_us: 3_000.0,
-        apart: false,
+        shape: Shape::Whole,
     },
 ];
 
@@ -69,7 +82,17 @@ const APART: SmokeScenario = SmokeScenario {
     max_num_seqs: 16,
     blocks: 1_000,
     every_us: 8_000.0,
-    apart: true,
+    shape: Shape::Apart,
+};
+
+/// Instances that come and go, for suites that ask how many there should be.
+const SCALED: SmokeScenario = SmokeScenario {
+    name: "instances come and go",
+    instances: 4,
+    max_num_seqs: 8,
+    blocks: 1_000,
+    every_us: 60_000.0,
+    shape: Shape::Scaled,
 };
 
 /// Result of the policies in one smoke scenario.
@@ -89,6 +112,8 @@ pub struct SmokeRun {
     /// Share of the prompts that another instance computed than decoded; none where every instance
     /// serves whole requests.
     pub disaggregated: Option<f64>,
+    /// Mean number of instances; none where they do not come and go.
+    pub mean_instances: Option<f64>,
     /// Routing decisions.
     pub observations: RoutingObservations,
     /// Calls and fuel of the scripts.
@@ -97,18 +122,24 @@ pub struct SmokeRun {
     pub state_bytes: usize,
 }
 
-/// Runs the policies on all smoke scenarios, up to the first fault; with `apart` also on one in
-/// which some instances prefill for others.
+/// Runs the policies on all smoke scenarios, up to the first fault: also on one in which some
+/// instances prefill for others, and on one in which they come and go, where `hooks` has the hook
+/// that is asked there.
 ///
 /// # Errors
 /// When a policy cannot be made.
-pub fn run_all(spec: &PolicySpec, apart: bool) -> Result<Vec<SmokeRun>, InputError> {
+pub fn run_all(spec: &PolicySpec, hooks: &[Hook]) -> Result<Vec<SmokeRun>, InputError> {
     let mut setup = Setup::new("llama-3.1-8b-instruct", Defaults::builtin().clone());
     setup.gpu = Some("H100".into());
     setup.tp = Some(2);
     let latency = resolve(&setup)?.latency;
     let mut runs = Vec::new();
-    for scenario in SMOKE_SCENARIOS.iter().chain(apart.then_some(&APART)) {
+    let asked = [(&APART, Hook::Disaggregation), (&SCALED, Hook::Scale)];
+    let asked = asked.iter().filter(|(_, hook)| hooks.contains(hook));
+    for scenario in SMOKE_SCENARIOS
+        .iter()
+        .chain(asked.map(|(scenario, _)| *scenario))
+    {
         let (record, used, state_bytes) = run(spec, scenario, &latency)?;
         let completed = record.requests.iter();
         let completed = completed
@@ -124,6 +155,10 @@ pub fn run_all(spec: &PolicySpec, apart: bool) -> Result<Vec<SmokeRun>, InputErr
             disaggregated: record.transfers.map(|_| {
                 let split = record.requests.iter().filter(|r| r.split.is_some()).count();
                 split as f64 / record.requests.len().max(1) as f64
+            }),
+            mean_instances: record.scaling.as_ref().map(|scaling| {
+                let us: i128 = scaling.pools.iter().map(|pool| pool.instance_us).sum();
+                us as f64 / scaling.ended_us.max(1) as f64
             }),
             fault: record.fault,
             observations: record.observations,
@@ -179,10 +214,10 @@ fn run(
         },
         ..ClusterConfig::single(scenario.instances, engine, Arc::clone(latency))
     };
-    let config = if scenario.apart {
-        apart(config)
-    } else {
-        config
+    let config = match scenario.shape {
+        Shape::Whole => config,
+        Shape::Apart => apart(config),
+        Shape::Scaled => scaled(config),
     };
     let mut traffic = MixedTraffic::new(scenario);
     let play = Play {
@@ -194,7 +229,7 @@ fn run(
             ..TraceConfig::default()
         },
         salted: true,
-        slo_targets_us: [0; 3],
+        slo_targets_us: [500_000, 50_000, 0],
     };
     let deployment = Deployment::of_parts(config, Preset::Vllm);
     let (cluster, meter) = deployment.cluster(spec, play, &mut traffic)?;
@@ -217,6 +252,35 @@ fn apart(mut config: ClusterConfig) -> ClusterConfig {
     };
     config.pools = vec![of("prefill", Role::Prefill), of("decode", Role::Decode)];
     config.transfer.contention = true;
+    config
+}
+
+/// The cluster with instances that come and go: two at first, asked for every second. One fails
+/// for good.
+fn scaled(mut config: ClusterConfig) -> ClusterConfig {
+    config.schedule.initial = vec![2];
+    config.scaling = Scaling {
+        pools: vec![Some(PoolScaling {
+            interval_us: 1_000_000,
+            min: 0,
+            startup: Delay {
+                mean_us: 2_000_000.0,
+                stddev_us: 500_000.0,
+            },
+            drain: Drain::Wait,
+            gpu_usd_per_hour: 3.0,
+        })],
+        ..Scaling::default()
+    };
+    config.events = Events {
+        all: vec![ClusterEvent {
+            at_us: 6_000_000,
+            instances: vec![0],
+            what: Happening::Fail { restart_us: None },
+        }],
+        retries: 2,
+        retry_after_us: 500_000,
+    };
     config
 }
 

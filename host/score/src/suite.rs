@@ -4,6 +4,7 @@
 //! splits: of `train` everything is shown, of `val` only scores, and of `holdout` only the total.
 
 mod file;
+mod scaling;
 mod split;
 
 pub use file::{ClusterKeys, RulesKey, ScenarioKeys, SloKeys, Splits, SuiteFile, TraceKeys};
@@ -231,6 +232,7 @@ impl Suite {
             .map(|(n, b)| (format!("references.{n}"), b));
         for (key, bundle) in bundles.chain([("policies".to_owned(), &file.policies)]) {
             bundle.check().map_err(|(k, e)| format!("{key}.{k}: {e}"))?;
+            scaling::check_bundle(bundle).map_err(|e| format!("{key}.autoscale: {e}"))?;
         }
         if file.scenarios.train.is_empty() {
             return Err("scenarios.train: at least one scenario is needed".into());
@@ -245,6 +247,7 @@ impl Suite {
                 seen.push(id);
                 scenario
                     .check()
+                    .and_then(|()| scaling::check(file, &self.hooks, scenario))
                     .map_err(|e| format!("scenario {id}: {e}"))?;
                 scenario
                     .slo

@@ -7,8 +7,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{Admission, Admit, ClusterView, PolicyError, RequestView};
-use windtunnel_policy::{Custom, PolicySpec};
+use windtunnel_policy::{Custom, Hook, PolicySpec};
 use windtunnel_results::metrics::slo::{Dimension, class_name};
+use windtunnel_sim::told_of_all;
 
 /// Requests of each scenario that are looked at.
 const REQUESTS: u64 = 500;
@@ -62,6 +63,26 @@ pub fn misled(suite: &Suite, id: &str, seed: u64) -> Result<Vec<String>, InputEr
             found.insert(format!(
                 "class {class} is told a TTFT target of {told} and scored by {scored}"
             ));
+        }
+    }
+    // Scaling policies are told the targets of requests without a class.
+    if suite.hooks.contains(&Hook::Scale) {
+        let told = told_of_all(&scenario.targets);
+        for (dimension, told) in Dimension::ALL.into_iter().zip(told) {
+            let classes = record.requests.iter().map(|r| r.slo_class);
+            let classes: BTreeSet<&str> = classes
+                .map(|c| class_name(record.symbols.name(c)))
+                .collect();
+            let other = classes.into_iter().find(|class| {
+                let scored = scenario.targets.target_us(class, dimension);
+                told != scored.map_or(0, |us| (us as i64).max(1))
+            });
+            found.extend(other.map(|class| {
+                format!(
+                    "scaling policies are told another target ({}) than class {class} is scored by",
+                    dimension.name()
+                )
+            }));
         }
     }
     Ok(found.into_iter().collect())

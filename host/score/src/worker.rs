@@ -105,8 +105,7 @@ impl Worker {
         };
         match job.task {
             Task::Check => {
-                let apart = suite.hooks.contains(&Hook::Disaggregation);
-                smoke_check(&candidate, &resolved.spec, apart, &mut answer);
+                smoke_check(&candidate, &resolved.spec, &suite.hooks, &mut answer);
             }
             Task::Inspect(key, plan) => match self.inspect(&suite, &resolved.spec, &key, plan) {
                 Ok(inspection) => answer.inspection = Some(inspection),
@@ -225,8 +224,8 @@ impl Worker {
     }
 }
 
-fn smoke_check(candidate: &Candidate, spec: &PolicySpec, apart: bool, answer: &mut Answer) {
-    let runs = match smoke::run_all(spec, apart) {
+fn smoke_check(candidate: &Candidate, spec: &PolicySpec, hooks: &[Hook], answer: &mut Answer) {
+    let runs = match smoke::run_all(spec, hooks) {
         Ok(runs) => runs,
         Err(e) => {
             answer

@@ -1,5 +1,6 @@
 //! Pools that a policy scales: what is made of what a run and its bundle say of them.
 
+use crate::nodes;
 use crate::scale::{no_pool, seconds};
 use crate::settings::Given;
 use crate::spec::RunSpec;
@@ -13,7 +14,7 @@ use windtunnel_policy::bundle::Bundle;
 use windtunnel_results::report::machines::Machine;
 
 /// The settings that have an effect only where pools are scaled.
-const OF_SCALING: [&str; 7] = [
+const OF_SCALING: [&str; 8] = [
     "autoscale",
     "autoscale_min",
     "autoscale_interval",
@@ -21,6 +22,7 @@ const OF_SCALING: [&str; 7] = [
     "autoscale_startup_stddev",
     "autoscale_drain",
     "autoscale_params",
+    "node_pool",
 ];
 
 /// Seconds between two decisions: that of Kubernetes' horizontal pod autoscaler.
@@ -98,6 +100,7 @@ pub(crate) fn scaling(
         pool.instances = max;
         scaling.pools.push(Some(scaled));
     }
+    scaling.nodes = nodes::of(&spec.node_pools, pools)?;
     Ok((scaling, initial))
 }
 
@@ -134,10 +137,15 @@ fn check(run: &RunSpec, spec: &AutoscaleSpec, pools: &[PoolConfig]) -> Result<()
                 message.message()
             )));
         }
-        if !own.pools.is_empty() {
-            return Err(InputError::new(format!(
-                "`autoscale`: pool \"{name}\" has `pools`, which stand beside it"
-            )));
+        for (key, given) in [
+            ("pools", !own.pools.is_empty()),
+            ("node_pools", !own.node_pools.is_empty()),
+        ] {
+            if given {
+                return Err(InputError::new(format!(
+                    "`autoscale`: pool \"{name}\" has `{key}`, which stand beside it"
+                )));
+            }
         }
     }
     Ok(())
@@ -230,7 +238,7 @@ pub(crate) fn described(
             own.drain.name()
         )
     });
-    said.collect()
+    said.chain(nodes::described(&scaling.nodes)).collect()
 }
 
 /// The same for programs.

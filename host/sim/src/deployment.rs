@@ -22,7 +22,9 @@ use windtunnel_base::record::Role;
 use windtunnel_base::request::Source;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_config::{Calibration, Defaults, Upkeep};
-use windtunnel_engine::cluster::{Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd};
+use windtunnel_engine::cluster::{
+    Cluster, ClusterConfig, PoolConfig, QueueLimits, RunEnd, check_nodes,
+};
 use windtunnel_engine::forecast::ForecastError;
 use windtunnel_engine::frontend::{FrontEndConfig, Predictor, TraceConfig};
 use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
@@ -187,6 +189,7 @@ impl Deployment {
             horizon_us: i64::MAX,
         };
         config.check()?;
+        check_nodes(&config)?;
         disaggregation::check(run, given, &config, preset)?;
         tiers::check_split(&config)?;
         if config.instances() > MOST_INSTANCES {

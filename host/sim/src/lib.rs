@@ -61,6 +61,7 @@ pub mod ground_truth;
 mod growth;
 mod load_generator;
 mod names;
+mod nodes;
 mod opened;
 mod policies;
 mod pool_setup;
@@ -100,10 +101,10 @@ pub use spec::{
     FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,
     RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
-pub use targets::{TargetTeller, Untargeted, told_us};
+pub use targets::{TargetTeller, Untargeted, told_of_all, told_us};
 pub use windtunnel_base::input::InputError;
 pub use windtunnel_base::{parallel, record, request};
-pub use windtunnel_config::autoscale::{AutoscaleSpec, StartupSpec};
+pub use windtunnel_config::autoscale::{AutoscaleSpec, NodePoolSpec, StartupSpec};
 pub use windtunnel_config::flow_control::FlowControlSpec;
 pub use windtunnel_config::pool::{EngineSpec, LatencySpec, ParallelSpec, PoolSpec, RoleSpec};
 pub use windtunnel_engine::cluster::Progress;

@@ -3,6 +3,7 @@
 //! write them its own way.
 
 use crate::event_spec;
+use crate::nodes;
 use crate::scale_spec;
 use crate::spec::RunSpec;
 use serde_json::{Map, Value};
@@ -31,6 +32,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("autoscale_startup", "autoscale.startup.mean"),
     ("autoscale_startup_stddev", "autoscale.startup.stddev"),
     ("autoscale_drain", "autoscale.drain"),
+    ("node_pool", "autoscale.node_pools"),
     ("event", "events"),
     ("retries", "client.retries"),
     ("retry_after", "client.after"),
@@ -391,6 +393,7 @@ impl RunSpec {
             let value = match key {
                 "scale" => scale_spec::of_texts(value)?,
                 "events" => event_spec::of_texts(value)?,
+                "autoscale.node_pools" => nodes::of_texts(value)?,
                 _ => value,
             };
             let (tree, path) = match key.strip_prefix("pool.") {

@@ -57,7 +57,8 @@ pub fn told_us(targets: &SloTargets, class: &str) -> Option<i64> {
 
 /// What policies are told of the targets of requests without a class: time to first token, mean
 /// inter-token latency and end-to-end latency, microseconds; 0 = none.
-pub(crate) fn told_of_all(targets: &SloTargets) -> [i64; 3] {
+#[must_use]
+pub fn told_of_all(targets: &SloTargets) -> [i64; 3] {
     Dimension::ALL.map(|dimension| {
         let us = targets.target_us(DEFAULT_CLASS, dimension);
         us.map_or(0, |us| (us as i64).max(1))

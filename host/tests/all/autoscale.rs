@@ -6,7 +6,7 @@ use crate::properties::{cases, simulate, simulate_plainly, text};
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 use windtunnel_base::record::{Outcome, PoolCounts, RequestRecord, RunRecord, ScalingRecord};
-use windtunnel_engine::cluster::{ClusterConfig, Delay, Drain, PoolScaling};
+use windtunnel_engine::cluster::{ClusterConfig, Delay, Drain, NodePool, PoolScaling};
 use windtunnel_engine::instance::{EngineConfig, EngineRules};
 use windtunnel_plugin_api::{ClusterView, Interests, PolicyError, Scale, ScaleView};
 use windtunnel_policy::registry::built_ins;
@@ -119,6 +119,50 @@ fn instances_start_when_the_policy_says_so_and_take_requests_after_their_delay()
     // Those that start take GPUs, too: one for all of the time, three from 1,000 on.
     let ended = scaling(&record).ended_us;
     assert_eq!(pool.instance_us, i128::from(ended + 3 * (ended - 1_000)));
+}
+
+#[test]
+fn an_instance_starts_on_a_node_with_room_or_waits_for_one() {
+    // Two GPUs an instance, four a node: one node is there, one more may come, after 3,000.
+    let mut config = cluster(roomy(EngineRules::VLLM), 1, 6, MS);
+    config.pools[0].gpus_per_instance = 2;
+    config.scaling.nodes = vec![NodePool {
+        name: "nodes".to_owned(),
+        gpu: config.pools[0].gpu.clone(),
+        gpus_per_node: 5,
+        initial: 1,
+        min: 1,
+        max: 2,
+        provisioning: Delay {
+            mean_us: 3_000.0,
+            stddev_us: 0.0,
+        },
+        idle_us: 2_000,
+        usd_per_hour: Some(36.0),
+    }];
+    // Five are asked for at 1,000: one has room, two wait for the node, two beyond it for good.
+    let scale = plan(&[(500, 6), (9_500, 1)]);
+    let record = run(config, scale, &[ask(0, 10, 1_500), ask(20_000, 10, 2)]);
+    let counts = |c: &PoolCounts| (c.at_us, c.ready, c.loading, c.pending);
+    let seen: Vec<_> = scaling(&record).timeline.iter().map(counts).collect();
+    assert_eq!(
+        seen[..6],
+        [
+            (0, 1, 0, 0),
+            (1_000, 1, 1, 4),
+            (1_500, 2, 0, 4),
+            (4_000, 2, 2, 2),
+            (4_500, 4, 0, 2),
+            (10_000, 1, 0, 0),
+        ]
+    );
+    let told = scaling(&record);
+    assert_eq!((told.pending, told.still_pending), (4, 0));
+    assert_eq!(told.pending_us, 2 * 3_000 + 2 * 9_000);
+    // The second node: asked for at 1,000, empty from 10,000 on, given back at 12,000.
+    let nodes = &told.nodes[0];
+    assert_eq!((nodes.most, nodes.provisioned, nodes.returned), (2, 1, 1));
+    assert_eq!(nodes.node_us, i128::from(told.ended_us) + 11_000);
 }
 
 #[test]
@@ -364,8 +408,83 @@ pub(crate) fn check(case: &Case) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Nodes for the instances of all pools, of two kinds: few at the start, which have room for those
+/// that are there then.
+fn any_nodes() -> impl Strategy<Value = (u32, u32, u32, (f64, f64), i64)> {
+    (
+        1u32..5,
+        0u32..3,
+        0u32..3,
+        (0.0..4_000.0f64, prop_oneof![Just(0.0), 0.0..900.0f64]),
+        prop_oneof![500i64..2_000, 2_000..30_000i64],
+    )
+}
+
+/// The cluster on such nodes; `gpus` are those of an instance.
+fn on_nodes(
+    config: &mut ClusterConfig,
+    gpus: u32,
+    (per_node, spare, more, (mean_us, stddev_us), idle_us): (u32, u32, u32, (f64, f64), i64),
+) {
+    for pool in &mut config.pools {
+        pool.gpus_per_instance = gpus;
+    }
+    let there: u32 = config.initial().sum();
+    let node = |name: &str, gpus_per_node: u32, initial: u32, max: u32| NodePool {
+        name: name.to_owned(),
+        gpu: config.pools[0].gpu.clone(),
+        gpus_per_node,
+        initial,
+        min: initial / 2,
+        max,
+        provisioning: Delay { mean_us, stddev_us },
+        idle_us,
+        usd_per_hour: None,
+    };
+    let initial = there.div_ceil(per_node);
+    config.scaling.nodes = vec![
+        node("small", gpus * per_node, initial, (initial + more).max(1)),
+        // Some GPUs are over.
+        node("large", gpus * (per_node + 1) + gpus - 1, 0, spare.max(1)),
+    ];
+}
+
 proptest! {
     #![proptest_config(cases(400))]
+
+    #[test]
+    fn instances_on_nodes_wait_for_room_and_gpus_are_conserved(
+        case in case(30),
+        (scaling, salt, initial) in settings(),
+        places in 1u32..6,
+        gpus in 1u32..3,
+        nodes in any_nodes(),
+    ) {
+        let mut case = case;
+        case.config.pools[0].instances = places;
+        scale_pool(&mut case.config, 0, initial.min(places), PoolScaling {
+            min: scaling.min.min(places),
+            ..scaling
+        });
+        on_nodes(&mut case.config, gpus, nodes);
+        case.policies.scale = erratic(salt);
+        check(&case)?;
+        let fast = simulate(&case).map_err(TestCaseError::fail)?;
+        let told = fast.record.scaling.as_ref().expect("pools are scaled");
+        prop_assert_eq!(told.nodes.len(), 2);
+        for (pool, config) in told.nodes.iter().zip(&case.config.scaling.nodes) {
+            prop_assert!(pool.most <= config.max.max(config.initial));
+            prop_assert!(pool.returned <= pool.provisioned + u64::from(config.initial));
+            let most = i128::from(told.ended_us) * i128::from(pool.most);
+            prop_assert!((0..=most).contains(&pool.node_us));
+        }
+        // Instances take no more GPUs than nodes have.
+        let taken: i128 = told.pools.iter().map(|p| p.instance_us * i128::from(p.gpus_per_instance)).sum();
+        let there: i128 = told.nodes.iter().map(|p| p.node_us * i128::from(p.gpus_per_node)).sum();
+        prop_assert!(taken <= there, "{} of {}", taken, there);
+        prop_assert!(told.still_pending <= told.pending);
+        prop_assert!(told.pending > 0 || told.pending_us == 0);
+    }
 
     #[test]
     fn random_scaling_is_as_fast_as_plain_and_conserves_requests(

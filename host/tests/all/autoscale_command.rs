@@ -149,3 +149,93 @@ fn scaling_that_cannot_be_is_refused() {
         assert!(ran.stderr.contains(message), "{block}\n{}", ran.stderr);
     }
 }
+
+#[test]
+fn instances_run_on_nodes_by_flag_and_by_file() {
+    let folder = Folder::with(&[]);
+    // One H100 each, two a node: one node at the start, at most two.
+    let flags = "--tp 1 --hardware H100 --autoscale hpa-concurrency --autoscale-max 6 --autoscale-startup 5 \
+                 --autoscale-interval 5 --policy-param scale.target=10 --node-pool pair:h100:2:1-2:20:7.2";
+    let by_flag = json(&folder, &format!("{RUN} --json {flags}"));
+    let scaling = &by_flag["scaling"];
+    let nodes = &scaling["nodes"][0];
+    assert_eq!(
+        (&nodes["name"], &nodes["gpus_per_node"]),
+        (&"pair".into(), &2.into())
+    );
+    assert_eq!(
+        (&nodes["max_nodes"], &nodes["nodes_provisioned"]),
+        (&2.into(), &1.into())
+    );
+    let hours = nodes["node_hours"].as_f64().unwrap();
+    assert!((nodes["cost_usd"].as_f64().unwrap() / hours - 7.2).abs() < 1e-9);
+    assert!(
+        nodes["gpu_hours"].as_f64() >= scaling["gpu_hours"].as_f64(),
+        "{scaling}"
+    );
+    // What does not fit waits, and is told of.
+    assert!(scaling["starts_pending"].as_u64() >= Some(2), "{scaling}");
+    assert_eq!(scaling["pools"][0]["max_instances"], 4);
+    let timeline = scaling["timeline"].as_array().unwrap();
+    assert!(
+        timeline.iter().any(|at| at["pending"].as_u64() > Some(0)),
+        "{scaling}"
+    );
+    let text = folder
+        .command(&format!("{RUN} {flags} --summary-only"))
+        .stdout;
+    assert!(
+        text.contains("nodes: 1 to 2 pair of 2 H100, provisioned in 20 s"),
+        "{text}"
+    );
+    assert!(text.contains("pair: mean 1."), "{text}");
+    assert!(text.contains("starts waited for a node"), "{text}");
+    let dumped = folder.command(&format!(
+        "{} {flags} --dump-spec",
+        RUN.replace(" --quiet", "")
+    ));
+    folder.write("run.yaml", dumped.stdout.as_bytes());
+    assert_eq!(
+        by_flag,
+        json(&folder, "run --spec @/run.yaml --json --quiet")
+    );
+}
+
+#[test]
+fn wrong_nodes_are_named() {
+    let folder = Folder::with(&[]);
+    let scaled =
+        |flags: &str| format!("--autoscale keda --autoscale-max 4 --tp 2 --hardware H100 {flags}");
+    for (flags, said) in [
+        (
+            "--node-pool a:H100:8:1-2".to_owned(),
+            "--node-pool has no effect without --autoscale-max",
+        ),
+        (scaled("--node-pool a:H10:8:1-2"), "did you mean \"H100\""),
+        (
+            scaled("--node-pool a:H100:1:1-2"),
+            "instances take 2 H100 on one node, and the largest nodes of --node-pool have 1",
+        ),
+        (
+            scaled("--node-pool a:H100:8:3-2"),
+            "min is 3, initial 3, max 2; expected them in this order",
+        ),
+        (
+            scaled("--node-pool a:H100:8:1-2 --node-pool a:H100:8:1-2"),
+            "there twice",
+        ),
+        (
+            scaled("--node-pool a:H100:8:0-2"),
+            "at the start have no room on the nodes that are there then",
+        ),
+        (
+            scaled("--node-pool a:H100:8"),
+            "expected NAME:GPU:GPUS:INITIAL-MAX[:DELAY[:COST]]",
+        ),
+        (scaled("--node-pool a:H100:0:1-2"), "gpus_per_node is 0"),
+    ] {
+        let ran = folder.command(&format!("{RUN} {flags}"));
+        assert_eq!(ran.code, 2, "{flags}: {}", ran.stdout);
+        assert!(ran.stderr.contains(said), "{flags}: {}", ran.stderr);
+    }
+}

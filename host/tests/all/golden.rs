@@ -20,8 +20,9 @@ const RUNS: &str = "host/tests/data/golden/runs.txt";
 const UPDATE: &str = "WINDTUNNEL_UPDATE_GOLDEN";
 
 /// A policy for each shipped suite.
-const SCORED: [(&str, &str); 6] = [
+const SCORED: [(&str, &str); 7] = [
     ("admission-burst", "class-headroom"),
+    ("autoscale", "keda"),
     ("joint", "sjf-triage"),
     ("pd-pools", "policies/disaggregation/edpp.lua"),
     ("routing-mixed", "least-work"),

@@ -5,6 +5,7 @@ mod cache;
 mod harness;
 mod honest;
 mod sandbox;
+mod scaling;
 mod server;
 mod splits;
 mod suites;

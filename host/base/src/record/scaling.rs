@@ -16,6 +16,8 @@ pub struct PoolCounts {
     pub loading: u32,
     /// Instances that finish what they have and then go.
     pub draining: u32,
+    /// Instances that wait for a node with room: they take no GPUs.
+    pub pending: u32,
 }
 
 impl PoolCounts {
@@ -50,6 +52,25 @@ pub struct PoolScaling {
     pub stopped: u64,
 }
 
+/// A pool of nodes that instances run on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodePoolRecord {
+    /// Its name.
+    pub name: String,
+    /// GPUs of a node.
+    pub gpus_per_node: u32,
+    /// Times of all nodes together, from being asked for until they went back, microseconds.
+    pub node_us: i128,
+    /// Most nodes at once, those that are being provisioned included.
+    pub most: u32,
+    /// Nodes that were asked for.
+    pub provisioned: u64,
+    /// Nodes that went back.
+    pub returned: u64,
+    /// What a node costs, US dollars per hour, where that is known.
+    pub usd_per_hour: Option<f64>,
+}
+
 /// What became of the instances of a run in which they come and go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScalingRecord {
@@ -75,6 +96,15 @@ pub struct ScalingRecord {
     pub retried: u64,
     /// Requests that were lost for good.
     pub lost: u64,
+    /// The pools of nodes that instances ran on; none = GPUs were there when one was started.
+    pub nodes: Vec<NodePoolRecord>,
+    /// Instances that had to wait for a node, how long in all, microseconds, and how many still did
+    /// when the run ended.
+    pub pending: u64,
+    /// See `pending`.
+    pub pending_us: i128,
+    /// See `pending`.
+    pub still_pending: u64,
 }
 
 /// Puts ascending (value, count) lists together.

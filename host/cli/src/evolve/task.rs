@@ -3,9 +3,11 @@
 use super::plan::InitPlan;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api;
 use windtunnel_score::candidate::LARGEST_SCRIPT;
+use windtunnel_score::objective::Objective;
 use windtunnel_score::{Split, Suite};
 
 /// The task in Markdown.
@@ -95,5 +97,49 @@ fn scoring(out: &mut String, suite: &Suite) {
         objectives.join(", "),
         file.references.len(),
         1.0 + file.regression_weight,
+    );
+    scaling(out, suite);
+}
+
+/// What there is to know of pools that are scaled.
+fn scaling(out: &mut String, suite: &Suite) {
+    let file = &suite.file;
+    let charged = file.objectives.iter().find_map(Objective::charged);
+    if let Some(weight) = charged {
+        let _ = writeln!(
+            out,
+            "gpu_hours are the hours of all GPUs that instances took, those in which they start and finish what they have included, and for each request \
+             that was not served within its targets {weight} times its share of the hours that all instances which the pools may have would take. So \
+             1 % of misses costs as much as {weight} % of having all instances all the time.\n"
+        );
+    }
+    let blocks: Vec<_> = suite
+        .scenarios(Split::Train)
+        .map(|scenario| file.autoscale_of(scenario))
+        .filter(AutoscaleSpec::is_on)
+        .collect();
+    if blocks.is_empty() {
+        return;
+    }
+    let range = |of: fn(&AutoscaleSpec) -> Option<f64>, default: f64| {
+        let all = blocks.iter().map(|block| of(block).unwrap_or(default));
+        let (least, most) = all.fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
+        match least == most {
+            true => format!("{least}"),
+            false => format!("{least} to {most}"),
+        }
+    };
+    let _ = writeln!(
+        out,
+        "The policy is asked every {} s; an instance that is started takes requests after {} s, and costs from its start on. A pool has at least {} and \
+         at most {} instances.{}\n",
+        range(|a| a.interval, 15.0),
+        range(|a| a.startup.mean, 60.0),
+        range(|a| a.min.map(f64::from), 1.0),
+        range(|a| a.max.map(f64::from), 1.0),
+        match suite.scenarios(Split::Train).any(|s| !s.events.is_empty()) {
+            true => " In some scenarios instances fail, slow down or are replaced.",
+            false => "",
+        }
     );
 }

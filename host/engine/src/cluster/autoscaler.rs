@@ -20,7 +20,8 @@ impl Cluster<'_> {
         let Some(life) = &self.lifecycle else {
             return false;
         };
-        let at = life.next_us();
+        // What is due of nodes may be so since before the last look.
+        let at = life.next_us().max(self.clock);
         if at == NEVER || at > next || at > self.config.horizon_us {
             return false;
         }
@@ -32,6 +33,19 @@ impl Cluster<'_> {
         self.retire();
         let due = self.lifecycle.as_mut().and_then(|life| life.due.pop());
         match due {
+            Some(((_, Due::NodeReady { node }), ())) => {
+                if let Some(life) = &mut self.lifecycle {
+                    life.node_is_ready(node, at);
+                }
+            }
+            Some(((_, Due::NodeIdle { node, since_us }), ())) => {
+                if let Some(life) = &mut self.lifecycle {
+                    life.node_is_idle(node, since_us);
+                }
+                // Who waits goes where there is room when something else is due: that a node is
+                // idle is seen sooner or later.
+                return true;
+            }
             Some(((_, Due::Ready { instance, start }), ())) => self.has_started(instance, start),
             Some(((_, Due::Noticed { instance }), ())) => self.notice(instance),
             Some(((_, Due::Recovered { instance, slow }), ())) => {
@@ -44,6 +58,9 @@ impl Cluster<'_> {
             Some(((_, Due::Look), ())) => self.roll(),
             Some(((_, Due::Tick { pool }), ())) => self.scale(pool),
             None => {}
+        }
+        if let Some(life) = &mut self.lifecycle {
+            life.settle(at);
         }
         true
     }
@@ -105,7 +122,9 @@ impl Cluster<'_> {
         let life = self.lifecycle.as_mut()?;
         let ready: Vec<u32> = life.all(k, Phase::Ready).collect();
         let count = |phase| life.all(k, phase).count() as u32;
-        let (loading, draining) = (count(Phase::Loading), count(Phase::Draining));
+        // Those that wait for a node are on their way, too: nobody should ask for them again.
+        let loading = count(Phase::Pending) + count(Phase::Loading);
+        let draining = count(Phase::Draining);
         let held = self.gateway.as_ref().map_or(0, |gateway| gateway.held());
         let engine = &pool.engine;
         let [slo_ttft_us, slo_itl_us, slo_e2e_us] = self.config.scaling.targets_us;
@@ -171,9 +190,7 @@ impl Cluster<'_> {
         };
         let places: Vec<u32> = life.all(k, Phase::Absent).take(n as usize).collect();
         for i in places {
-            let start = life.start(i, now);
-            let us = scaling.startup.draw(seed, k, start);
-            life.ready_at(i, now.saturating_add(us));
+            life.start(i, now, |start| scaling.startup.draw(seed, k, start));
         }
     }
 
@@ -184,14 +201,15 @@ impl Cluster<'_> {
             return;
         };
         let drain = scaling.drain;
-        let mut go = life.youngest(k, Phase::Loading);
+        let mut go = life.youngest(k, Phase::Pending);
+        go.extend(life.youngest(k, Phase::Loading));
         go.extend(life.youngest(k, Phase::Ready));
         go.truncate(n as usize);
         life.pools[k].totals.stopped += go.len() as u64;
         let mut ready = Vec::new();
         for i in go {
             match life.phase(i) {
-                Phase::Loading => life.set(i, Phase::Absent, now),
+                Phase::Pending | Phase::Loading => life.set(i, Phase::Absent, now),
                 _ => {
                     life.set(i, Phase::Draining, now);
                     ready.push(i);

@@ -62,7 +62,7 @@ impl Cluster<'_> {
             return;
         };
         let phase = life.phase(i);
-        if phase == Phase::Absent {
+        if matches!(phase, Phase::Absent | Phase::Pending) {
             return;
         }
         life.failures += 1;
@@ -72,7 +72,7 @@ impl Cluster<'_> {
             life.fail_unnoticed(i, looks);
         }
         if let Some(us) = restart_us {
-            life.restart(i, now.saturating_add(us), now);
+            life.restart(i, us, now);
         }
         let k = life.pool_of(i);
         if phase != Phase::Loading {
@@ -159,12 +159,14 @@ impl Cluster<'_> {
             for (i, started) in std::mem::take(&mut roll.under_way) {
                 match life.phase(i) {
                     Phase::Absent if !started => {
-                        life.restart(i, now.saturating_add(roll.startup_us), now);
+                        life.restart(i, roll.startup_us, now);
                         under_way.push((i, true));
                     }
                     // It failed, or is another one now.
                     Phase::Absent | Phase::Ready => {}
-                    Phase::Draining | Phase::Loading => under_way.push((i, started)),
+                    Phase::Draining | Phase::Pending | Phase::Loading => {
+                        under_way.push((i, started))
+                    }
                 }
             }
             while under_way.len() < roll.at_once

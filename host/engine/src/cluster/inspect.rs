@@ -20,6 +20,9 @@ impl Cluster<'_> {
     /// # Errors
     /// A sentence that names the broken invariant.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(life) = &self.lifecycle {
+            life.check()?;
+        }
         let mut live = 0;
         for (i, instance) in self.backends.instances.iter().enumerate() {
             instance.check().map_err(|e| format!("instance {i}: {e}"))?;

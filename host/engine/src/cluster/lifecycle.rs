@@ -6,6 +6,7 @@
 use super::config::ClusterConfig;
 use super::events::Happening;
 use super::interval::Interval;
+use super::nodes::{NodeDue, Nodes};
 use crate::frontend::Pending;
 use crate::instance::NEVER;
 use rustc_hash::FxHashMap;
@@ -26,12 +27,17 @@ pub(super) fn patience_us(config: &ClusterConfig) -> i64 {
     let ticks = longest.map(|us| us.saturating_mul(PATIENCE_TICKS));
     let patience = ticks.map_or(PATIENCE_US, |us| us.min(PATIENCE_US));
     let startups = scaled().map(|scaling| scaling.startup.longest_us());
+    let nodes = config.scaling.nodes.iter();
+    let node_us = nodes.map(|pool| pool.provisioning.longest_us()).max();
     let events = config.events.all.iter().map(|event| match event.what {
         Happening::Fail { restart_us } => restart_us.unwrap_or(0),
         Happening::Slow { .. } => 0,
         Happening::Roll { startup_us, .. } => startup_us,
     });
-    patience.saturating_add(startups.chain(events).max().unwrap_or(0))
+    let longest = startups.chain(events).max().unwrap_or(0);
+    patience
+        .saturating_add(longest)
+        .saturating_add(node_us.unwrap_or(0))
 }
 
 /// What an instance does.
@@ -39,6 +45,8 @@ pub(super) fn patience_us(config: &ClusterConfig) -> i64 {
 pub(super) enum Phase {
     /// It is not there.
     Absent,
+    /// It waits for a node with room.
+    Pending,
     /// It is being started.
     Loading,
     /// It takes requests.
@@ -50,6 +58,18 @@ pub(super) enum Phase {
 /// What is due, in this order at equal times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
+    /// A node is there.
+    NodeReady {
+        /// Its number.
+        node: u32,
+    },
+    /// A node has had no instance for a while.
+    NodeIdle {
+        /// Its number.
+        node: u32,
+        /// Since when, microseconds: since then others may have come.
+        since_us: i64,
+    },
     /// An instance has started.
     Ready {
         /// Its number.
@@ -92,6 +112,8 @@ struct Place {
     since_us: i64,
     /// Starts so far.
     starts: u32,
+    /// How long the last one takes once there is a node, microseconds.
+    startup_us: i64,
     /// When a request left it last.
     left_us: i64,
     /// It was there before: whoever comes now is another one.
@@ -159,6 +181,10 @@ pub(super) struct Lifecycle {
     pub(super) retried: u64,
     pub(super) lost: u64,
     events: bool,
+    /// The nodes that instances run on, if that matters.
+    nodes: Option<Nodes>,
+    /// Times in which instances waited for a node, microseconds.
+    pending_us: i128,
 }
 
 impl Lifecycle {
@@ -177,6 +203,7 @@ impl Lifecycle {
                     phase: if there { Phase::Ready } else { Phase::Absent },
                     since_us: 0,
                     starts: 0,
+                    startup_us: 0,
                     left_us: 0,
                     used: there,
                     unnoticed: false,
@@ -229,7 +256,79 @@ impl Lifecycle {
             retried: 0,
             lost: 0,
             events: !events.is_empty(),
+            nodes: Nodes::of(config).and_then(Result::ok),
+            pending_us: 0,
         })
+        .map(|mut life: Self| {
+            life.hear_of_nodes();
+            life
+        })
+    }
+
+    /// Takes over what is due of nodes.
+    fn hear_of_nodes(&mut self) {
+        for (at_us, due) in self.nodes.iter_mut().flat_map(|nodes| nodes.news.drain(..)) {
+            let due = match due {
+                NodeDue::Ready(node) => Due::NodeReady { node },
+                NodeDue::Idle(node, since_us) => Due::NodeIdle { node, since_us },
+            };
+            self.due.push((at_us, due), ());
+        }
+    }
+
+    /// Instances that wait for room go where there is some.
+    pub(super) fn settle(&mut self, now: i64) {
+        let Some(nodes) = self.nodes.as_mut().filter(|nodes| nodes.waits() > 0) else {
+            return;
+        };
+        for i in nodes.settle(now) {
+            self.load(i, now);
+        }
+        self.hear_of_nodes();
+    }
+
+    /// A node is there: the instances that waited for it start.
+    pub(super) fn node_is_ready(&mut self, node: u32, now: i64) {
+        let ready = self.nodes.as_mut().map(|nodes| nodes.is_ready(node, now));
+        for i in ready.unwrap_or_default() {
+            self.load(i, now);
+        }
+        self.hear_of_nodes();
+    }
+
+    /// A node that has been idle since then goes back, if it may.
+    pub(super) fn node_is_idle(&mut self, node: u32, since_us: i64) {
+        if let Some(nodes) = &mut self.nodes {
+            nodes.may_go(node, since_us);
+        }
+    }
+
+    /// Checks that the GPUs of nodes are conserved.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let takes = |i: u32| self.phase(i) != Phase::Absent;
+        self.nodes
+            .as_ref()
+            .map_or(Ok(()), |nodes| nodes.check(takes))
+    }
+
+    /// An instance has a node that is there: it starts.
+    fn load(&mut self, i: u32, now: i64) {
+        self.set(i, Phase::Loading, now);
+        let startup_us = self.places[i as usize].startup_us;
+        self.ready_at(i, now.saturating_add(startup_us));
+    }
+
+    /// An instance starts, as soon as there is a node, and takes `startup_us` for that.
+    fn begin(&mut self, i: u32, startup_us: i64, now: i64) {
+        let place = &mut self.places[i as usize];
+        place.starts += 1;
+        place.startup_us = startup_us;
+        let there = self.nodes.as_mut().is_none_or(|nodes| nodes.place(i, now));
+        match there {
+            true => self.load(i, now),
+            false => self.set(i, Phase::Pending, now),
+        }
+        self.hear_of_nodes();
     }
 
     /// When something is due next, [`NEVER`] if nothing is.
@@ -250,7 +349,7 @@ impl Lifecycle {
 
     /// Is something to come of what is due, whatever policies say?
     pub(super) fn awaits(&self) -> bool {
-        let happens = |due: &Due| !matches!(due, Due::Tick { .. });
+        let happens = |due: &Due| !matches!(due, Due::Tick { .. } | Due::NodeIdle { .. });
         self.loading > 0 || self.due.keys().any(|(_, due)| happens(due))
     }
 
@@ -293,6 +392,9 @@ impl Lifecycle {
     pub(super) fn set(&mut self, i: u32, phase: Phase, at_us: i64) {
         let place = &mut self.places[i as usize];
         let before = std::mem::replace(&mut place.phase, phase);
+        if before == Phase::Pending {
+            self.pending_us += i128::from(at_us - place.since_us);
+        }
         place.since_us = at_us;
         self.log.push((at_us, i, before, phase));
         self.loading -= u32::from(before == Phase::Loading);
@@ -304,24 +406,27 @@ impl Lifecycle {
             let at = self.draining.partition_point(|&other| other < i);
             self.draining.insert(at, i);
         }
+        if phase == Phase::Absent
+            && let Some(nodes) = &mut self.nodes
+        {
+            nodes.leave(i, at_us);
+            self.hear_of_nodes();
+        }
     }
 
-    /// An instance is started at `now`; gives the number of the start in its pool, from 1.
-    pub(super) fn start(&mut self, i: u32, now: i64) -> u64 {
-        self.set(i, Phase::Loading, now);
-        let place = &mut self.places[i as usize];
-        place.starts += 1;
-        let pool = &mut self.pools[place.pool];
+    /// An instance is started at `now`; `startup_us` says how long the start of this number in its
+    /// pool, from 1, takes.
+    pub(super) fn start(&mut self, i: u32, now: i64, startup_us: impl FnOnce(u64) -> i64) {
+        let pool = &mut self.pools[self.places[i as usize].pool];
         pool.starts += 1;
         pool.totals.started += 1;
-        pool.starts
+        let us = startup_us(pool.starts);
+        self.begin(i, us, now);
     }
 
-    /// An instance is started in the place of another, and takes requests from `at_us` on.
-    pub(super) fn restart(&mut self, i: u32, at_us: i64, now: i64) {
-        self.set(i, Phase::Loading, now);
-        self.places[i as usize].starts += 1;
-        self.ready_at(i, at_us);
+    /// An instance is started in the place of another, which takes `startup_us`.
+    pub(super) fn restart(&mut self, i: u32, startup_us: i64, now: i64) {
+        self.begin(i, startup_us, now);
     }
 
     /// An instance failed; routers know of it from `at_us` on.
@@ -364,7 +469,7 @@ impl Lifecycle {
     }
 
     /// The start of an instance that is under way takes until `at_us`.
-    pub(super) fn ready_at(&mut self, i: u32, at_us: i64) {
+    fn ready_at(&mut self, i: u32, at_us: i64) {
         let start = self.places[i as usize].starts;
         self.due
             .push((at_us, Due::Ready { instance: i, start }), ());
@@ -416,11 +521,13 @@ impl Lifecycle {
                 ready: 0,
                 loading: 0,
                 draining: 0,
+                pending: 0,
             })
             .collect();
         fn of(counts: &mut PoolCounts, phase: Phase) -> Option<&mut u32> {
             match phase {
                 Phase::Absent => None,
+                Phase::Pending => Some(&mut counts.pending),
                 Phase::Loading => Some(&mut counts.loading),
                 Phase::Ready => Some(&mut counts.ready),
                 Phase::Draining => Some(&mut counts.draining),
@@ -457,7 +564,19 @@ impl Lifecycle {
             }
         }
         timeline.retain(|counts| counts.at_us <= ended_us);
+        let still = self
+            .places
+            .iter()
+            .filter(|place| place.phase == Phase::Pending);
+        let still: Vec<i64> = still.map(|place| ended_us - place.since_us).collect();
+        let pending_us = self.pending_us + still.iter().copied().map(i128::from).sum::<i128>();
         ScalingRecord {
+            pending: self.nodes.as_ref().map_or(0, |nodes| nodes.waited),
+            pending_us,
+            still_pending: still.len() as u64,
+            nodes: self
+                .nodes
+                .map_or_else(Vec::new, |nodes| nodes.record(ended_us)),
             pools,
             timeline,
             ended_us,

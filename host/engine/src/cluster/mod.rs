@@ -21,6 +21,7 @@ mod lifecycle;
 mod lockstep;
 mod membership;
 mod next_events;
+mod nodes;
 mod prefix_holders;
 mod queue_limits;
 mod replay;
@@ -34,8 +35,9 @@ mod transfers;
 pub use advance::RunEnd;
 pub use config::{ClusterConfig, ClusterError, EncodeDecider, PoolConfig, TransferConfig};
 pub use events::{ClusterEvent, Events, Happening};
+pub use nodes::check_nodes;
 pub use queue_limits::QueueLimits;
-pub use scaling::{Delay, Drain, PoolScaling, Scaling};
+pub use scaling::{Delay, Drain, NodePool, PoolScaling, Scaling};
 pub use schedule::{Resize, Schedule};
 
 use crate::frontend::{

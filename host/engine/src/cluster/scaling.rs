@@ -47,10 +47,14 @@ impl Delay {
 
     /// The delay of the start of this number in a pool.
     pub(super) fn draw(&self, seed: u64, pool: usize, start: u64) -> i64 {
+        self.draw_of("autoscaler", seed, pool, start)
+    }
+
+    /// The delay of this number among those of `what` in a pool.
+    pub(super) fn draw_of(&self, what: &str, seed: u64, pool: usize, number: u64) -> i64 {
         let us = match self.stddev_us > 0.0 {
             true => {
-                let z: f64 =
-                    StandardNormal.sample(&mut stream(seed, "autoscaler", pool as u64, start));
+                let z: f64 = StandardNormal.sample(&mut stream(seed, what, pool as u64, number));
                 self.mean_us + self.stddev_us * z
             }
             false => self.mean_us,
@@ -75,6 +79,29 @@ pub struct PoolScaling {
     pub gpu_usd_per_hour: f64,
 }
 
+/// A pool of equal nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodePool {
+    /// Its name.
+    pub name: String,
+    /// GPU, as pools of instances name it.
+    pub gpu: String,
+    /// GPUs of a node, at least 1.
+    pub gpus_per_node: u32,
+    /// Nodes at the start.
+    pub initial: u32,
+    /// Least nodes: so many stay, idle or not.
+    pub min: u32,
+    /// Most nodes, those that are being provisioned included.
+    pub max: u32,
+    /// Time from asking for a node until instances can be started on it.
+    pub provisioning: Delay,
+    /// Time after which a node without instances goes back, microseconds.
+    pub idle_us: i64,
+    /// What a node costs, US dollars per hour; `None` = unknown.
+    pub usd_per_hour: Option<f64>,
+}
+
 /// Pools that are scaled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scaling {
@@ -83,6 +110,8 @@ pub struct Scaling {
     /// Targets that policies are told: time to first token, mean inter-token latency, end-to-end
     /// latency, microseconds; 0 = none.
     pub targets_us: [i64; 3],
+    /// The nodes that instances run on; none = GPUs are there when an instance is started.
+    pub nodes: Vec<NodePool>,
 }
 
 impl Scaling {

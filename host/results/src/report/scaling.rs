@@ -2,7 +2,7 @@
 
 use super::upkeep::HOUR_US;
 use serde_json::{Map, Value, json};
-use windtunnel_base::record::{PoolScaling, RunRecord, ScalingRecord};
+use windtunnel_base::record::{NodePoolRecord, PoolScaling, RunRecord, ScalingRecord};
 
 /// Hours of an instance.
 fn instance_hours(pool: &PoolScaling) -> f64 {
@@ -23,6 +23,17 @@ fn all_gpu_hours(scaling: &ScalingRecord) -> Option<f64> {
 /// Mean number of instances; `None` if no time passed.
 fn mean(pool: &PoolScaling, ended_us: i64) -> Option<f64> {
     (ended_us > 0).then(|| pool.instance_us as f64 / ended_us as f64)
+}
+
+/// Mean number of nodes; `None` if no time passed.
+fn node_mean(pool: &NodePoolRecord, ended_us: i64) -> Option<f64> {
+    (ended_us > 0).then(|| pool.node_us as f64 / ended_us as f64)
+}
+
+/// What the nodes of a pool cost, US dollars; `None` if the price is not known.
+fn node_cost(pool: &NodePoolRecord) -> Option<f64> {
+    let hours = pool.node_us as f64 / HOUR_US;
+    pool.usd_per_hour.map(|price| price * hours)
 }
 
 /// What became of requests that found no instance, or one that failed.
@@ -86,6 +97,30 @@ pub(super) fn lines(
     if !took.is_empty() {
         lines.push(format!("            {}", took.join(", ")));
     }
+    for pool in &scaling.nodes {
+        let cost = node_cost(pool).map_or(String::new(), |usd| format!(", {} USD", digits(usd)));
+        lines.push(format!(
+            "Nodes:      {}: mean {}, most {} of {} GPUs; {} asked for, {} given back\n            {} node-hours{cost}",
+            pool.name,
+            node_mean(pool, scaling.ended_us).map_or("-".to_owned(), digits),
+            count(pool.most.into()),
+            count(pool.gpus_per_node.into()),
+            count(pool.provisioned),
+            count(pool.returned),
+            digits(pool.node_us as f64 / HOUR_US),
+        ));
+    }
+    if scaling.pending > 0 {
+        let still = match scaling.still_pending {
+            0 => String::new(),
+            n => format!(", {} still at the end", count(n)),
+        };
+        lines.push(format!(
+            "Pending:    {} starts waited for a node, {} s in the mean{still}",
+            count(scaling.pending),
+            digits(scaling.pending_us as f64 / 1e6 / scaling.pending as f64),
+        ));
+    }
     lines.join("\n")
 }
 
@@ -120,6 +155,7 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
         }
         Value::Object(value)
     });
+    let with_nodes = !scaling.nodes.is_empty();
     let timeline = scaling.timeline.iter().map(|counts| {
         let mut value = Map::new();
         value.insert("at_us".to_owned(), counts.at_us.into());
@@ -128,13 +164,16 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
             ("ready", counts.ready),
             ("loading", counts.loading),
             ("draining", counts.draining),
-        ] {
+        ]
+        .into_iter()
+        .chain(with_nodes.then_some(("pending", counts.pending)))
+        {
             value.insert(key.to_owned(), n.into());
         }
         Value::Object(value)
     });
     let (pools, timeline): (Vec<Value>, Vec<Value>) = (pools.collect(), timeline.collect());
-    Some(json!({
+    let mut value = json!({
         "gpu_hours": all_gpu_hours(scaling),
         "requests_held": scaling.held,
         "most_held": scaling.most_held,
@@ -144,5 +183,32 @@ pub(super) fn value(record: &RunRecord) -> Option<Value> {
         "requests_lost": scaling.lost,
         "pools": pools,
         "timeline": timeline,
-    }))
+    });
+    if with_nodes {
+        value["nodes"] = scaling
+            .nodes
+            .iter()
+            .map(|pool| nodes(pool, scaling.ended_us))
+            .collect();
+        value["starts_pending"] = scaling.pending.into();
+        value["pending_s"] = (scaling.pending_us as f64 / 1e6).into();
+        value["still_pending"] = scaling.still_pending.into();
+    }
+    Some(value)
+}
+
+/// A pool of nodes for programs.
+fn nodes(pool: &NodePoolRecord, ended_us: i64) -> Value {
+    let hours = pool.node_us as f64 / HOUR_US;
+    json!({
+        "name": pool.name,
+        "gpus_per_node": pool.gpus_per_node,
+        "mean_nodes": node_mean(pool, ended_us),
+        "max_nodes": pool.most,
+        "nodes_provisioned": pool.provisioned,
+        "nodes_returned": pool.returned,
+        "node_hours": hours,
+        "gpu_hours": hours * f64::from(pool.gpus_per_node),
+        "cost_usd": node_cost(pool),
+    })
 }

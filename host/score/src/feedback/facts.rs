@@ -1,5 +1,6 @@
 //! Facts about a run that feedback needs, from its records. Cheap enough for every run.
 
+use super::scaling::ScaleFacts;
 use super::splits::{PrefilledElsewhere, SplitFacts};
 use crate::objective::good;
 use crate::scenario::{Scenario, Traffic};
@@ -32,6 +33,9 @@ pub struct Facts {
     /// Where some instances prefill for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub splits: Option<SplitFacts>,
+    /// Where pools are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScaleFacts>,
 }
 
 /// Load of an instance.
@@ -120,6 +124,7 @@ impl Facts {
             classes,
             worst: worst(record, scenario, traffic.horizon_us, WORST_REQUESTS),
             splits: SplitFacts::of(record),
+            scaling: ScaleFacts::of(record, scenario, traffic),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use crate::fuel::Fuel;
 use crate::inspect::Inspection;
+use crate::objective::Unit;
 use crate::report::ScenarioReport;
 
 /// The value of an objective, of the candidate and of the best reference.
@@ -10,8 +11,8 @@ use crate::report::ScenarioReport;
 pub struct Figure {
     /// Name of the objective.
     pub name: String,
-    /// It is a share; otherwise it is milliseconds.
-    pub share: bool,
+    /// What its values are.
+    pub unit: Unit,
     /// The candidate's.
     pub ours: f64,
     /// The best reference's.

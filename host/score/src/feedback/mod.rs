@@ -9,6 +9,8 @@ mod failure;
 mod findings;
 mod format;
 mod problems;
+pub mod scaling;
+mod scaling_texts;
 pub mod split_texts;
 pub mod splits;
 mod text;
@@ -18,6 +20,7 @@ pub use findings::{Figure, Headline, ScenarioFindings};
 pub use format::signed;
 pub use text::{MOST_TOKENS, tokens};
 
+use super::objective::Unit;
 use super::regret::Alternative;
 use super::report::{FeedbackItem, Problem};
 use format::{amount, time};
@@ -91,12 +94,10 @@ fn worst(scenarios: &[ScenarioFindings<'_>]) -> Option<FeedbackItem> {
     let mut figures: Vec<&Figure> = findings.figures.iter().collect();
     figures.sort_by(|a, b| a.points.total_cmp(&b.points));
     let shown = figures.iter().take(3).map(|f| {
-        let value = |x: f64| {
-            if f.share {
-                format!("{:.1} %", 100.0 * x)
-            } else {
-                time(x)
-            }
+        let value = |x: f64| match f.unit {
+            Unit::Share => format!("{:.1} %", 100.0 * x),
+            Unit::Ms => time(x),
+            Unit::GpuHours => format!("{x:.2} with misses"),
         };
         let (ours, theirs) = (value(f.ours), value(f.theirs));
         format!(

@@ -2,6 +2,7 @@
 
 use super::findings::{Found, ScenarioFindings, best};
 use super::format::time;
+use super::scaling_texts;
 use super::split_texts;
 use super::text::item;
 use crate::inspect::Inspection;
@@ -25,6 +26,10 @@ pub(super) fn problems(scenarios: &[ScenarioFindings<'_>], most: usize) -> Vec<F
             put_off,
             split_texts::disaggregated,
             split_texts::transfers,
+            scaling_texts::too_few,
+            scaling_texts::too_many,
+            scaling_texts::restless,
+            scaling_texts::lost,
         ];
         for find in finders {
             if let Some(mut found) = find(findings) {
@@ -225,13 +230,17 @@ fn unserved(findings: &ScenarioFindings<'_>) -> Option<Found> {
         weight: 5.0 * share,
         kind: "unserved",
         text: format!(
-            "{} of {} requests were not served: {} rejected, {} timed out, {} unfinished at the end ({} under {}). Each counts with the \
+            "{} of {} requests were not served: {} rejected, {} timed out, {} unfinished at the end{} ({} under {}). Each counts with the \
              length of the whole run.",
             lost(ours),
             ours.offered,
             ours.rejected,
             ours.timed_out,
             ours.unfinished,
+            match ours.failed {
+                0 => String::new(),
+                n => format!(", {n} lost on instances that failed"),
+            },
             lost(theirs),
             best(findings)
         ),

@@ -53,20 +53,35 @@ pub fn text(report: &Report) -> String {
     }
     if report.scenarios.iter().any(|s| s.metrics.is_some()) {
         let ms = |value| or_dash(value, |ms| format!("{ms:.0}"));
+        let hours = |value| or_dash(value, |hours| format!("{hours:.2}"));
+        let mut metrics = report.scenarios.iter().flat_map(|s| &s.metrics);
+        let scaled = metrics.any(|m| m.gpu_hours.is_some());
+        // What is chosen where pools are scaled are hours of GPUs, not hits.
+        let (own, its) = match scaled {
+            true => ("GPU-h", "its GPU-h"),
+            false => ("Hits", "its p99"),
+        };
         let mut table = styled(&[
             "Scenario",
             "Score",
             "SLO met",
             "TTFT p50",
             "p99",
-            "Hits",
+            own,
             "Lost",
             "Best reference",
-            "its p99",
+            its,
         ]);
         for s in &report.scenarios {
             let (Some(m), Some(r)) = (&s.metrics, &s.reference_metrics) else {
                 continue;
+            };
+            let (own, its) = match scaled {
+                true => (hours(m.gpu_hours), hours(r.gpu_hours)),
+                false => (
+                    or_dash(m.hit_rate, |rate| format!("{:.0}%", 100.0 * rate)),
+                    ms(r.ttft_ms.p99),
+                ),
             };
             table.add_row([
                 s.id.clone(),
@@ -74,10 +89,10 @@ pub fn text(report: &Report) -> String {
                 format!("{:.1}%", 100.0 * m.goodput),
                 ms(m.ttft_ms.p50),
                 ms(m.ttft_ms.p99),
-                or_dash(m.hit_rate, |rate| format!("{:.0}%", 100.0 * rate)),
+                own,
                 (m.offered - m.completed).to_string(),
                 s.best_builtin.clone().unwrap_or_default(),
-                ms(r.ttft_ms.p99),
+                its,
             ]);
         }
         let _ = writeln!(text, "{}", whole(table, &[0, 7]));

@@ -1,6 +1,6 @@
 //! Renders suites and their certificates.
 
-use crate::certify::{Certificate, DUPLICATE, HEADROOM, LOADS, SPREAD, STABILITY};
+use crate::certify::{Certificate, DUPLICATE, HEADROOM, LOAD_SCALED, LOADS, SPREAD, STABILITY};
 use crate::fuel::grouped;
 use crate::suite::{RulesKey, ScenarioKeys};
 use crate::{Split, Suite};
@@ -179,9 +179,12 @@ pub fn certificate(certificate: &Certificate) -> String {
          best policy under exact information, % (* as shipped). Load: computing time over the time of arrivals. Like: highest rank\n\
          correlation of costs with another scenario of the split.\n\
          Asked: spread {SPREAD}, ranks {STABILITY}, room {HEADROOM}, likeness below {DUPLICATE}; load {others}, where admission alone is\n\
-         open {admission}, with other hooks {} to {}.\n",
+         open {admission}, with other hooks {} to {}; where pools are scaled, over the time that\n\
+         instances were there, {} to {}.\n",
         whole(table, &[1, 5]),
         LOADS[1].0,
-        LOADS[0].1
+        LOADS[0].1,
+        LOAD_SCALED.0,
+        LOAD_SCALED.1
     )
 }

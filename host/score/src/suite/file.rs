@@ -6,9 +6,11 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::InputError;
+use windtunnel_config::autoscale::AutoscaleSpec;
 use windtunnel_engine::instance::Preset;
 use windtunnel_policy::bundle::Bundle;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
+use windtunnel_sim::EventSpec;
 use windtunnel_workload::TimeUnit;
 use windtunnel_workload::spec::Changes;
 
@@ -47,6 +49,10 @@ pub struct SuiteFile {
     /// The cluster, unless a scenario says otherwise.
     #[serde(default)]
     pub cluster: ClusterKeys,
+    /// How its pools are scaled, unless a scenario says otherwise; who says how many instances
+    /// there are is a policy of the hook `scale`.
+    #[serde(default)]
+    pub autoscale: AutoscaleSpec,
     /// What fills the hooks that a candidate leaves open.
     #[serde(default)]
     pub policies: Bundle,
@@ -73,6 +79,24 @@ impl SuiteFile {
             Split::Train => self.seeds,
             Split::Val | Split::Holdout => self.unseen_seeds.unwrap_or(self.seeds),
         }
+    }
+
+    /// How the pools of a scenario are scaled.
+    #[must_use]
+    pub fn autoscale_of(&self, scenario: &ScenarioKeys) -> AutoscaleSpec {
+        scenario.autoscale.over(&self.autoscale)
+    }
+
+    /// Does a policy scale pools in any scenario?
+    #[must_use]
+    pub fn scales(&self) -> bool {
+        let splits = [
+            &self.scenarios.train,
+            &self.scenarios.val,
+            &self.scenarios.holdout,
+        ];
+        let mut all = splits.into_iter().flatten();
+        all.any(|scenario| self.autoscale_of(scenario).is_on())
     }
 }
 
@@ -148,6 +172,18 @@ pub struct ScenarioKeys {
     /// Changes of the cluster.
     #[serde(default)]
     pub cluster: ClusterKeys,
+    /// Changes of how pools are scaled.
+    #[serde(default)]
+    pub autoscale: AutoscaleSpec,
+    /// Instances that fail, slow down and are replaced, as in a run's file.
+    #[serde(default)]
+    pub events: Vec<EventSpec>,
+    /// How often clients send a request again that was lost on an instance; never if not given.
+    #[serde(default)]
+    pub retries: Option<u32>,
+    /// Seconds after which they do; 1 if not given.
+    #[serde(default)]
+    pub retry_after: Option<f64>,
     /// Changes of the targets.
     #[serde(default)]
     pub slo: SloKeys,
