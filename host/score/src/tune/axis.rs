@@ -4,8 +4,11 @@ use windtunnel_policy::Param;
 
 /// Significant digits of a proposed value: more would be noise.
 const DIGITS: i32 = 4;
-/// An unbounded range is searched up to this many times the default's distance from its other end.
-const UNBOUNDED: f64 = 100.0;
+/// A range whose one end is out of reach is searched up to this many times the default's distance
+/// from its other end: half of all points would lie beyond anything sensible.
+const REACH: f64 = 100.0;
+/// Limits beyond it say only that there is none, as the largest numbers of scripts do.
+const UNBOUNDED: f64 = 1e300;
 /// Largest exponent of a scale.
 const MAX_EXPONENT: f64 = 6.0;
 /// Exponent of a scale whose default is at its end, which does not tell where its middle is.
@@ -37,12 +40,17 @@ impl Axis {
     #[must_use]
     pub fn new(param: &Param, start: f64) -> Self {
         let (mut least, mut most) = (param.least, param.most);
-        if most.is_infinite() {
-            let from = if least.is_finite() { least } else { 0.0 };
-            most = start + UNBOUNDED * (start - from).abs().max(1.0);
+        if most > UNBOUNDED {
+            let from = if least < -UNBOUNDED { 0.0 } else { least };
+            most = start + REACH * (start - from).abs().max(1.0);
         }
-        if least.is_infinite() {
-            least = start - UNBOUNDED * (most - start).abs().max(1.0);
+        if least < -UNBOUNDED {
+            least = start - REACH * (most - start).abs().max(1.0);
+        }
+        if !param.log && start > least && start < most {
+            let (below, above) = (start - least, most - start);
+            most = most.min(start + REACH * below);
+            least = least.max(start - REACH * above);
         }
         let middle = (start - least) / (most - least);
         let exponent = |share: f64| {
@@ -149,6 +157,13 @@ mod tests {
         assert!((0..=20).all(|k| whole.value(f64::from(k) / 20.0).fract() == 0.0));
         let unbounded = Axis::new(&param(2.0, 0.0, f64::INFINITY), 2.0);
         assert_eq!(unbounded.value(1.0), 202.0);
+        // The largest number of a script is no limit, and one far away is none either.
+        for most in [f64::MAX, 1e308, 1e6] {
+            let far = Axis::new(&param(2.0, 0.0, most), 2.0);
+            assert_eq!((far.value(0.0), far.value(1.0)), (0.0, 202.0), "{most}");
+        }
+        let below = Axis::new(&param(5.0, f64::MIN, 6.0), 5.0);
+        assert_eq!((below.value(0.0), below.value(1.0)), (-95.0, 6.0));
         assert_eq!(Axis::new(&param(1.0, 0.0, 3.0), 1.0).value(0.61803), 1.399);
     }
 }
