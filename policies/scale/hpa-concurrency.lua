@@ -49,6 +49,11 @@ end
 
 return {
   replicas = function(pool, cluster)
-    return recommend(pool, pool.in_flight + pool.held, cluster.now_us)
+    local metric = pool.in_flight + pool.held
+    if pool.ready + pool.loading == 0 then
+      -- As many as there is work for, by a metric that is not read from instances.
+      return math.min(math.ceil(metric / cfg.target), math.max(cfg.up_instances, 1))
+    end
+    return recommend(pool, metric, cluster.now_us)
   end,
 }

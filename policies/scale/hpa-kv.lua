@@ -49,6 +49,10 @@ end
 
 return {
   replicas = function(pool, cluster)
+    if pool.ready + pool.loading == 0 then
+      -- Of what waits, a metric that is read from instances tells nothing.
+      return if pool.held > 0 then 1 else 0
+    end
     return recommend(pool, pool.kv_utilization_mean * pool.ready, cluster.now_us)
   end,
 }

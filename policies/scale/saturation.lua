@@ -35,7 +35,10 @@ return {
     local each = capacity * cfg.kv_threshold
     local supply = ready * each
     local in_use = pool.kv_utilization_mean * ready * capacity
-    local demand = in_use + pool.queued * mean_prompt
+    local now = ready + pool.loading
+    -- What waits at the front end is seen where there is no instance that it could wait at.
+    local waiting = if now == 0 then pool.queued + pool.held else pool.queued
+    local demand = in_use + waiting * mean_prompt
     local coming = pool.loading * each
     local required = demand / cfg.scale_up_threshold - (supply + coming)
     local spare = supply - demand / cfg.scale_down_boundary
@@ -44,7 +47,6 @@ return {
       and supply - each > demand / cfg.scale_down_boundary
     local come = passes("up", more, cfg.up_window_s * 1e6, cluster.now_us)
     local go = passes("down", fewer, cfg.down_window_s * 1e6, cluster.now_us)
-    local now = ready + pool.loading
     if come then
       return now + math.max(math.ceil(required / each), 1)
     elseif go then

@@ -529,6 +529,7 @@ mod tests {
                 json!([{ "at": 3.0, "instances": 2 }]),
                 json!({ "target": 2.0 }),
                 json!(["3:fail:0"]),
+                json!(["a:H100:8:1-2"]),
             ];
             let fits = |value: &Value| {
                 let mut given = settings(json!({ "model": "m", "trace": "t" }));

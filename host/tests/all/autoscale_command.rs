@@ -79,6 +79,26 @@ fn a_run_is_scaled_by_flags_by_file_and_by_bundle() {
     assert!(told.clone().count() == 1 && told.clone().all(|line| line.len() <= 80));
 }
 
+/// Nobody has to be there for a policy to find out that somebody is needed.
+#[test]
+fn every_policy_starts_from_nothing() {
+    let folder = Folder::with(&[]);
+    let flags = "--autoscale-min 0 --autoscale-max 4 --autoscale-startup 5 --autoscale-interval 5";
+    for policy in [
+        "hpa-concurrency",
+        "hpa-queue",
+        "hpa-kv",
+        "keda",
+        "sla-planner",
+        "saturation",
+    ] {
+        let run = format!("{RUN} --json {flags} --autoscale {policy}");
+        let ran = json(&folder, &run.replace("--rate 30", "--rate 5"));
+        assert_eq!(ran["scaling"]["timeline"][0]["ready"], 0, "{policy}");
+        assert_eq!(ran["completed_requests"], 1500, "{policy}");
+    }
+}
+
 #[test]
 fn scaling_that_cannot_be_is_refused() {
     let folder = Folder::with(&[]);

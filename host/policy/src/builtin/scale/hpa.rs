@@ -89,7 +89,10 @@ pub const KV: BuiltIn = BuiltIn {
         "hpa-kv",
         "Kubernetes' horizontal pod autoscaler on KV utilisation.",
         Make::Scale(|_, values| {
-            let used = |pool: &ScaleView| pool.kv_utilization_mean * f64::from(pool.ready);
+            let used = |pool: &ScaleView| match pool.ready {
+                0 => 0.0,
+                ready => pool.kv_utilization_mean * f64::from(ready),
+            };
             Box::new(Hpa::of(values, used))
         }),
     )
@@ -148,6 +151,14 @@ impl Hpa {
         }
     }
 
+    /// How many come where there is none: as many as there is work for, one at least if a request
+    /// waits, of which a metric that is read from instances tells nothing.
+    fn from_none(&self, pool: &ScaleView) -> f64 {
+        let waits = if pool.held > 0 { 1.0 } else { 0.0 };
+        let wanted = ((self.metric)(pool) / self.target).ceil();
+        wanted.max(waits).min(self.up_instances.max(1.0))
+    }
+
     /// The recommendation at `now_us`.
     pub(super) fn recommend(&mut self, pool: &ScaleView, now_us: i64) -> f64 {
         let now = instances(pool);
@@ -175,6 +186,9 @@ impl Scale for Hpa {
         pool: &ScaleView,
         cluster: &ClusterView<'_>,
     ) -> Result<u32, PolicyError> {
-        Ok(whole(self.recommend(pool, cluster.now_us)))
+        Ok(whole(match instances(pool) {
+            0.0 => self.from_none(pool),
+            _ => self.recommend(pool, cluster.now_us),
+        }))
     }
 }

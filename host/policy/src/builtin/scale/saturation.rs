@@ -119,7 +119,12 @@ impl Scale for Saturation {
         let each = capacity * self.kv_threshold;
         let supply = ready * each;
         let in_use = pool.kv_utilization_mean * ready * capacity;
-        let demand = in_use + pool.queued as f64 * mean_prompt;
+        // What waits at the front end is seen where there is no instance that it could wait at.
+        let waiting = match instances(pool) {
+            0.0 => pool.queued + pool.held,
+            _ => pool.queued,
+        };
+        let demand = in_use + waiting as f64 * mean_prompt;
         let coming = f64::from(pool.loading) * each;
         let required = demand / self.up - (supply + coming);
         let spare = supply - demand / self.down;
