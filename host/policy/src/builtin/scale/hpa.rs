@@ -153,7 +153,7 @@ impl Hpa {
 
     /// How many come where there is none: as many as there is work for, one at least if a request
     /// waits, of which a metric that is read from instances tells nothing.
-    fn from_none(&self, pool: &ScaleView) -> f64 {
+    fn first_instances(&self, pool: &ScaleView) -> f64 {
         let waits = if pool.held > 0 { 1.0 } else { 0.0 };
         let wanted = ((self.metric)(pool) / self.target).ceil();
         wanted.max(waits).min(self.up_instances.max(1.0))
@@ -187,7 +187,7 @@ impl Scale for Hpa {
         cluster: &ClusterView<'_>,
     ) -> Result<u32, PolicyError> {
         Ok(whole(match instances(pool) {
-            0.0 => self.from_none(pool),
+            0.0 => self.first_instances(pool),
             _ => self.recommend(pool, cluster.now_us),
         }))
     }
