@@ -376,7 +376,11 @@ fn pages_are_ordered_and_self_contained_and_escape_names() {
 
 #[test]
 fn entries_of_the_projects_leaderboards_reproduce() {
-    for (suite, row) in [("routing-mixed", "gaie"), ("routing-prefix", "llm-d")] {
+    for (suite, row) in [
+        ("routing-mixed", "gaie"),
+        ("routing-prefix", "llm-d"),
+        ("autoscale", "keda"),
+    ] {
         let args = format!("leaderboard verify {row} --suite {suite} --split val");
         let ran = windtunnel(args.split_whitespace());
         assert_eq!(
