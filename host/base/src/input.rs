@@ -22,5 +22,5 @@ pub use files::{
 pub use json::{FiniteJson, finite_json};
 pub use names::{check_name, hint, is_of_name, nearest, ranked, shortened, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
-pub use text::{is_default, parse_yaml, read_text, read_text_up_to};
+pub use text::{is_default, number, parse_yaml, read_text, read_text_up_to};
 pub use visible::{in_html, is_hidden, visible, visible_lines, visible_message};

@@ -163,7 +163,12 @@ fn import_profiles(args: &ImportArgs, profiles: &Profiles) -> anyhow::Result<()>
 
 /// Kernels, or all, and the versions that are wanted of them.
 fn wanted_versions(given: &[String]) -> Result<Vec<(Option<String>, String)>, InputError> {
-    let names = ["gemm", "attention", "all-reduce", "experts", "delta-nets"];
+    let mut names: Vec<&str> = Vec::new();
+    for kernel in kernels::KERNELS {
+        if !names.contains(&kernel.family) {
+            names.push(kernel.family);
+        }
+    }
     let version = |text: &String| match text.split_once('=') {
         None => Ok((None, text.clone())),
         Some((kernel, version)) if names.contains(&kernel) => {

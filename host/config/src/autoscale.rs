@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use windtunnel_base::input::{InputError, is_default};
+use windtunnel_base::input::{InputError, is_default, number};
 
 /// How pools are scaled by a policy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,12 @@ pub struct AutoscaleSpec {
     pub pools: BTreeMap<String, Self>,
 }
 
+/// Seconds between two decisions, where nothing is said: Kubernetes' default.
+pub const INTERVAL_S: f64 = 15.0;
+/// Seconds until an instance that is started, or replaces another one, takes requests, where
+/// nothing is said.
+pub const STARTUP_S: f64 = 60.0;
+
 /// A pool of equal nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,10 +80,6 @@ impl FromStr for NodePoolSpec {
 
     /// `NAME:GPU:GPUS:INITIAL-MAX[:DELAY[:COST]]`.
     fn from_str(text: &str) -> Result<Self, InputError> {
-        fn number<T: FromStr>(text: &str) -> Result<T, InputError> {
-            let wrong = || InputError::new(format!("\"{text}\" is no number"));
-            text.parse().map_err(|_| wrong())
-        }
         let parts: Vec<&str> = text.split(':').collect();
         let expected =
             "expected NAME:GPU:GPUS:INITIAL-MAX[:DELAY[:COST]], as big:H100:8:1-4:120:24";

@@ -7,7 +7,7 @@ use crate::spec::RunSpec;
 use serde_json::{Value, json};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_base::record::Role;
-use windtunnel_config::autoscale::AutoscaleSpec;
+use windtunnel_config::autoscale::{AutoscaleSpec, INTERVAL_S, STARTUP_S};
 use windtunnel_engine::cluster::{Delay, Drain, PoolConfig, PoolScaling, Scaling};
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::bundle::Bundle;
@@ -24,11 +24,6 @@ const OF_SCALING: [&str; 8] = [
     "autoscale_params",
     "node_pool",
 ];
-
-/// Seconds between two decisions: that of Kubernetes' horizontal pod autoscaler.
-const INTERVAL_S: f64 = 15.0;
-/// Seconds until an instance takes requests, where nothing is said.
-const STARTUP_S: f64 = 60.0;
 
 /// The run with what its bundle says of scaling; `None` = that says nothing.
 ///

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::str::FromStr;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, number, unknown};
 
 /// What happens to instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,10 +82,6 @@ impl FromStr for EventSpec {
     /// `AT:fail:[POOL/]K,...[:RESTART]`, `AT:slow:[POOL/]K,...:FACTOR:SECONDS`, or
     /// `AT:roll:[POOL/]N[:STARTUP]`.
     fn from_str(text: &str) -> Result<Self, InputError> {
-        fn number<T: FromStr>(text: &str) -> Result<T, InputError> {
-            let wrong = || InputError::new(format!("\"{text}\" is no number"));
-            text.parse().map_err(|_| wrong())
-        }
         let parts: Vec<&str> = text.split(':').collect();
         let expected = "expected AT:fail:K[:RESTART], AT:slow:K:FACTOR:SECONDS or AT:roll:N[:STARTUP], \
                         as 30:fail:decode/1:60";

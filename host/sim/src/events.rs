@@ -6,10 +6,9 @@ use crate::settings::Given;
 use crate::spec::RunSpec;
 use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
+use windtunnel_config::autoscale::STARTUP_S;
 use windtunnel_engine::cluster::{ClusterEvent, Events, Happening, PoolConfig};
 
-/// Seconds until an instance that replaces another one takes requests, where nothing is said.
-const STARTUP_S: f64 = 60.0;
 /// Seconds after which a client sends a request again, where nothing is said.
 const RETRY_AFTER_S: f64 = 1.0;
 

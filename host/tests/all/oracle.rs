@@ -3,7 +3,7 @@
 //! A small stratified subset lives in `tests/data/oracle` and always runs. The whole set runs when
 //! it is found beside the project or where `WINDTUNNEL_ORACLE` points.
 
-use crate::support::{Ran, root, windtunnel};
+use crate::support::{Ran, read_json, root, windtunnel};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -46,11 +46,6 @@ pub(crate) type Rewrite<'a> = &'a (dyn Fn(Vec<String>, &Path) -> Vec<String> + S
 
 fn as_given(argv: Vec<String>, _folder: &Path) -> Vec<String> {
     argv
-}
-
-fn read_json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Runs all cases below `folder` whose features are `wanted`, with rewritten arguments, and returns

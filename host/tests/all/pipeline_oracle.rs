@@ -4,10 +4,9 @@
 
 use crate::lab::Affine;
 use crate::pipeline::Staged;
-use crate::support::root;
+use crate::support::{cases_in, read_json, root};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use windtunnel_base::record::RequestRecord;
@@ -15,11 +14,6 @@ use windtunnel_engine::frontend::TraceConfig;
 use windtunnel_engine::instance::Preset;
 use windtunnel_sim::{Deployment, Play, RunSpec};
 use windtunnel_workload::{OpenOptions, open};
-
-fn read_json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// The settings of a case; step times are set apart.
 fn settings(case: &Value, requests: &str) -> Map<String, Value> {
@@ -144,12 +138,7 @@ fn check(folder: &Path) -> Result<(), String> {
 
 /// Runs all cases below `folder`, and returns how many.
 fn sweep(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).expect("a readable folder");
-    let mut cases: Vec<_> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.join("case.json").is_file())
-        .collect();
-    cases.sort();
+    let cases = cases_in(folder);
     let failures: Vec<String> = cases
         .iter()
         .filter_map(|case| Some(format!("{}: {}", case.display(), check(case).err()?)))

@@ -5,17 +5,12 @@
 
 use crate::errors::Folder;
 use crate::oracle::beside;
-use crate::support::{root, windtunnel};
+use crate::support::{read_json, root, windtunnel};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
 const EXAMPLES: &str = "docs/examples/profilesim";
-
-fn read_json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// Runs the profile and the requests of a file that has both.
 fn run(case: &Path, more: &[&str]) -> (crate::support::Ran, Value) {

@@ -1,5 +1,7 @@
 //! Running the command, finding files.
 
+use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -9,6 +11,23 @@ pub(crate) fn root() -> PathBuf {
         .parent()
         .expect("the crate lies in the workspace")
         .to_path_buf()
+}
+
+/// A file of JSON.
+pub(crate) fn read_json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The cases in a folder, a folder each, sorted.
+pub(crate) fn cases_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let mut cases: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .filter(|path| path.join("case.json").is_file())
+        .collect();
+    cases.sort();
+    cases
 }
 
 /// What a run of the command gave.

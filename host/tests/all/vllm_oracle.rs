@@ -5,11 +5,11 @@
 //! they are found beside the project.
 
 use crate::oracle::beside;
-use crate::support::{root, windtunnel};
+use crate::support::{cases_in, read_json, root, windtunnel};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use windtunnel_engine::profile::EngineProfile;
@@ -49,19 +49,9 @@ fn what_older_versions_do_is_reproduced() {
     );
 }
 
-fn read_json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
 /// Runs all cases below `folder`, and returns how many.
 fn sweep(folder: &Path) -> usize {
-    let entries = fs::read_dir(folder).expect("a readable folder");
-    let mut cases: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.join("case.json").is_file())
-        .collect();
-    cases.sort();
+    let cases = cases_in(folder);
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

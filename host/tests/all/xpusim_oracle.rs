@@ -4,7 +4,7 @@
 //! project.
 
 use crate::oracle::beside;
-use crate::support::{root, windtunnel};
+use crate::support::{read_json, root, windtunnel};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,6 @@ use std::path::{Path, PathBuf};
 /// How far times may be apart, relative to the larger of the time and a second: what adding up
 /// fractions of seconds, as XpuSim does, leaves of them.
 const TIMES: f64 = 1e-9;
-
-fn read_json(path: &Path) -> Value {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
 
 /// Our command line for a case: its own flags, or its configuration in a file.
 fn arguments(case: &Value, folder: &Path) -> Vec<String> {

@@ -7,9 +7,19 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
+use std::str::FromStr;
 
 /// Largest text file that is read, bytes: none that people write comes near.
 const LONGEST_TEXT: u64 = 64 << 20;
+
+/// A number within a text whose parts mean something each.
+///
+/// # Errors
+/// When it is none of its type.
+pub fn number<T: FromStr>(text: &str) -> Result<T, InputError> {
+    let wrong = || InputError::new(format!("\"{text}\" is no number"));
+    text.parse().map_err(|_| wrong())
+}
 
 /// Reads a whole text file, without a byte order mark. UTF-16 with such a mark, gzip and zstd are
 /// recognised.

@@ -3,7 +3,7 @@
 use super::plan::InitPlan;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use windtunnel_config::autoscale::AutoscaleSpec;
+use windtunnel_config::autoscale::{AutoscaleSpec, INTERVAL_S, STARTUP_S};
 use windtunnel_policy::Hook;
 use windtunnel_policy::lua::api;
 use windtunnel_score::candidate::LARGEST_SCRIPT;
@@ -133,8 +133,8 @@ fn scaling(out: &mut String, suite: &Suite) {
         out,
         "The policy is asked every {} s; an instance that is started takes requests after {} s, and costs from its start on. A pool has at least {} and \
          at most {} instances.{}\n",
-        range(|a| a.interval, 15.0),
-        range(|a| a.startup.mean, 60.0),
+        range(|a| a.interval, INTERVAL_S),
+        range(|a| a.startup.mean, STARTUP_S),
         range(|a| a.min.map(f64::from), 1.0),
         range(|a| a.max.map(f64::from), 1.0),
         match suite.scenarios(Split::Train).any(|s| !s.events.is_empty()) {

@@ -36,6 +36,18 @@ struct Place {
     variant: String,
 }
 
+impl Place {
+    /// Where the second text is the data type and the third one the variant.
+    fn by_texts(m: &Measurement, row: Vec<u32>, column: u32) -> Self {
+        Self {
+            row,
+            column,
+            dtype: m.texts[1].clone(),
+            variant: m.texts[2].clone(),
+        }
+    }
+}
+
 /// Tokens of one attention kernel beyond which a window is none.
 const NO_WINDOW: u32 = 0;
 
@@ -152,12 +164,7 @@ pub const KERNELS: &[Kernel] = &[
         place: |m| {
             // Measured untuned, and several times as slow as what vLLM runs by default.
             let untuned = m.texts[1] == "fp8" && m.texts[0].contains("flashinfer");
-            (!untuned).then(|| Place {
-                row: m.numbers[..6].to_vec(),
-                column: m.numbers[6],
-                dtype: m.texts[1].clone(),
-                variant: m.texts[2].clone(),
-            })
+            (!untuned).then(|| Place::by_texts(m, m.numbers[..6].to_vec(), m.numbers[6]))
         },
     },
     Kernel {
@@ -171,12 +178,7 @@ pub const KERNELS: &[Kernel] = &[
         optional: &["kernel_source"],
         place: |m| {
             let n = &m.numbers;
-            is_known_layer(m).then(|| Place {
-                row: n[..2].to_vec(),
-                column: n[2] + n[3],
-                dtype: m.texts[1].clone(),
-                variant: m.texts[2].clone(),
-            })
+            is_known_layer(m).then(|| Place::by_texts(m, n[..2].to_vec(), n[2] + n[3]))
         },
     },
     Kernel {
@@ -190,12 +192,8 @@ pub const KERNELS: &[Kernel] = &[
         optional: &["kernel_source"],
         place: |m| {
             let n = &m.numbers;
-            (is_known_layer(m) && n[1] == 1 && n[3] == 0).then(|| Place {
-                row: vec![n[0]],
-                column: n[2],
-                dtype: m.texts[1].clone(),
-                variant: m.texts[2].clone(),
-            })
+            let whole = is_known_layer(m) && n[1] == 1 && n[3] == 0;
+            whole.then(|| Place::by_texts(m, vec![n[0]], n[2]))
         },
     },
     Kernel {

@@ -3,13 +3,11 @@
 use crate::objective::GpuTime;
 use crate::suite::{ClusterKeys, ScenarioKeys, SuiteFile};
 use windtunnel_base::record::{NodePoolRecord, PoolScaling, RunRecord, ScalingRecord};
-use windtunnel_config::autoscale::StartupSpec;
+use windtunnel_config::autoscale::{STARTUP_S, StartupSpec};
 use windtunnel_sim::{Deployment, RetrySpec, RunSpec};
 
 /// Microseconds of an hour.
 const HOUR_US: f64 = 3.6e9;
-/// Seconds until an instance takes requests, where nothing is said.
-const STARTUP_S: f64 = 60.0;
 
 /// What is paid for beyond what a run shows.
 #[derive(Clone, Debug, Default)]

@@ -19,11 +19,16 @@ impl Case<'_> {
         if self.setup.as_blis {
             return Ok(None);
         }
+        self.laid_out(tp).map(Some)
+    }
+
+    /// How it lies on them if there are any.
+    fn laid_out(&self, tp: u32) -> Result<Spread, InputError> {
         let (pp, dp) = (self.setup.pp, self.setup.dp);
         if let Some(arch) = &self.arch {
             check_stages(pp, arch.layers, &self.canonical)?;
         }
-        Spread::new(tp, pp, dp, &self.setup.nodes).map(Some)
+        Spread::new(tp, pp, dp, &self.setup.nodes)
     }
 
     /// What each stage has of the model.
@@ -40,9 +45,7 @@ impl Case<'_> {
         gpu: &str,
         model: OfStage<'_>,
     ) -> Result<Arc<dyn LatencyModel>, InputError> {
-        check_stages(self.setup.pp, arch.layers, &self.canonical)?;
-        let setup = self.setup;
-        let spread = Spread::new(tp, setup.pp, setup.dp, &setup.nodes)?;
+        let spread = self.laid_out(tp)?;
         if !is_wide(&spread) {
             return model(arch, &spread);
         }

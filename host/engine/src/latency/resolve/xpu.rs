@@ -92,7 +92,8 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     let steps: Arc<dyn LatencyModel> = if setup.as_xpusim {
         Arc::new(latency.as_xpusim())
     } else if stages::is_wide(&spread) {
-        Arc::new(in_a_row(setup, of_stages, &spread, model, (gpu, xpu))?)
+        let stages = of_stages.into_iter().zip(layers.iter().copied()).collect();
+        Arc::new(in_a_row(setup, stages, &spread, model, (gpu, xpu))?)
     } else {
         Arc::new(latency)
     };
@@ -139,10 +140,10 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
     })
 }
 
-/// Step times of these stages, one after the other.
+/// Step times of these stages and their numbers of layers, one after the other.
 fn in_a_row(
     setup: &Setup,
-    stages: Vec<XpuRoofline>,
+    stages: Vec<(XpuRoofline, u64)>,
     spread: &Spread,
     model: &XpuModel,
     (gpu, xpu): (&str, &Xpu),
@@ -150,10 +151,8 @@ fn in_a_row(
     let known = Some(xpu.intra_node_gb_s).filter(|gb_s| *gb_s > 0.0);
     let intra = setup.nodes.intra_node_gb_s.or(known);
     let (_, on_node) = spread.of_tensor();
-    let shares = layers_per_stage(model.layers, setup.pp);
     let stages: Result<Vec<Stage>, InputError> = stages
         .into_iter()
-        .zip(shares)
         .zip(0..)
         .map(|((own, layers), k)| {
             let sent = Sent {
