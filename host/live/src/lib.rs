@@ -1,0 +1,3 @@
+//! What speaks with real servers and real clients over HTTP, in the time of the machine.
+//!
+//! This crate prints nothing and knows no flags.
