@@ -1,12 +1,10 @@
 //! `windtunnel profile`: makes a table of step times, of a log of steps or of what a live server
 //! shows to its clients.
 
-mod client;
 mod live;
 mod measured;
 mod observed;
 mod recipe;
-mod stream;
 
 use super::output::check_path;
 use super::print::{present, say};

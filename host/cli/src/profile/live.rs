@@ -1,10 +1,8 @@
 //! Measures a live server: finds out what it is, asks it what the recipe says.
 
-use super::client::{Client, refusal};
 use super::measured::{MeasuredArgs, Measurement};
 use super::observed::observe;
 use super::recipe::{Probe, Reach, WARM_UP, recipe};
-use super::stream::Exchange;
 use crate::args::refuse_zero;
 use crate::progress::ProbesBar;
 use clap::Args;
@@ -17,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use windtunnel_base::input::{InputError, hint};
 use windtunnel_base::rng::Stream;
+use windtunnel_live::client::{Client, Exchange, refusal};
 
 /// The environment variable that holds a server's key.
 const KEY: &str = "WINDTUNNEL_API_KEY";

@@ -6,9 +6,9 @@
 //! so what its first token takes beyond that is the front end's.
 
 use super::recipe::Probe;
-use super::stream::Exchange;
 use std::collections::BTreeMap;
 use windtunnel_engine::latency::{MeasuredStep, StepAggregates};
+use windtunnel_live::client::Exchange;
 
 /// Most tokens whose mean gap is one step of the measurement: what the network or the client
 /// delays, the next gap is shorter by.
@@ -131,7 +131,7 @@ impl Observed {
         let gaps = running.iter().filter_map(|one| {
             let pairs = one.arrivals.windows(2);
             let nearest = pairs.min_by(|a, b| {
-                let off = |pair: &[super::stream::Arrival]| (pair[1].at_ms - first).abs();
+                let off = |pair: &[windtunnel_live::client::Arrival]| (pair[1].at_ms - first).abs();
                 off(a).total_cmp(&off(b))
             })?;
             let gap = nearest[1].at_ms - nearest[0].at_ms;
@@ -184,9 +184,9 @@ fn median(values: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::recipe::{Reach, recipe};
-    use super::super::stream::Arrival;
     use super::*;
     use windtunnel_engine::latency::fit_steps;
+    use windtunnel_live::client::Arrival;
 
     /// A server whose steps follow a law, asked by the recipe.
     struct Law {

@@ -1,13 +1,18 @@
-//! A client of an HTTP server with the API of OpenAI.
+//! A client of an HTTP server with the API of OpenAI: HTTP/1.1 without TLS, over connections that
+//! are used again.
 
-use super::stream::{Events, Exchange, message_of};
+mod stream;
+
+pub use stream::{Arrival, Events, Exchange, message_of};
+
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Request, Response, StatusCode, Uri};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedSender;
@@ -18,6 +23,83 @@ const LONGEST_ANSWER: usize = 16 << 20;
 /// How long a server may take to accept a connection, and to answer a question that is no
 /// completion.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take to end an answer that is complete, before its connection is given up.
+const TO_END: Duration = Duration::from_secs(2);
+
+/// The sending half of a connection.
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Connections that wait for their next request.
+#[derive(Clone, Default)]
+struct Idle(Arc<Mutex<Vec<Sender>>>);
+
+impl Idle {
+    /// One that can be used at once: the last that was, as the server is least likely to have
+    /// closed it.
+    fn take(&self) -> Option<Sender> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sender| !sender.is_closed());
+        let last = all.iter().rposition(Sender::is_ready)?;
+        Some(all.remove(last))
+    }
+
+    fn keep(&self, sender: Sender) {
+        if !sender.is_closed() {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(sender);
+        }
+    }
+}
+
+/// The head of an answer, and its body as it comes. Who drops it before its end gives the request
+/// up: the server sees the connection close.
+pub struct Answering {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its content type, empty if it has none.
+    pub kind: String,
+    body: Incoming,
+    sender: Sender,
+    idle: Idle,
+}
+
+impl Answering {
+    /// The next bytes of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// When the connection breaks off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, hyper::Error> {
+        while let Some(frame) = self.body.frame().await {
+            // What is no data is a trailer.
+            if let Ok(data) = frame?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole body as text.
+    ///
+    /// # Errors
+    /// When the connection breaks off, or the text is longer than any answer.
+    pub async fn text(mut self) -> Result<String, String> {
+        let body = Limited::new(&mut self.body, LONGEST_ANSWER);
+        let body = body.collect().await.map_err(|e| e.to_string())?.to_bytes();
+        self.idle.keep(self.sender);
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Nothing more of the answer matters: once the server has ended it, its connection is used
+    /// again.
+    pub fn done(mut self) {
+        tokio::spawn(async move {
+            let ended = async { while let Ok(Some(_)) = self.next().await {} };
+            if tokio::time::timeout(TO_END, ended).await.is_ok() {
+                self.idle.keep(self.sender);
+            }
+        });
+    }
+}
 
 /// Where a server is, and how it is asked.
 #[derive(Clone)]
@@ -33,6 +115,7 @@ pub struct Client {
     key: Option<String>,
     /// When its clock began.
     started: Instant,
+    idle: Idle,
 }
 
 /// What a server answered to a question that is no completion.
@@ -79,6 +162,7 @@ impl Client {
             base: base.to_owned(),
             key,
             started: Instant::now(),
+            idle: Idle::default(),
         })
     }
 
@@ -95,15 +179,18 @@ impl Client {
         InputError::new(format!("{}{path}: {what}", self.url))
     }
 
-    async fn connect(&self, path: &str) -> Result<SendRequest<Full<Bytes>>, InputError> {
+    /// The moment from which [`Exchange`]s count their times.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    async fn connect(&self, path: &str) -> Result<Sender, InputError> {
         let address = (self.host.as_str(), self.port);
         let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await;
         let connection = connected.map_err(|_| self.failed(path, "no connection within 10 s"))?;
         let stream = connection.map_err(|e| {
-            self.failed(
-                path,
-                format!("cannot connect: {}; is the server up?", plain(&e)),
-            )
+            let why = format!("cannot connect: {}; is the server up?", plain(&e));
+            self.failed(path, why)
         })?;
         // Without it small requests may wait for the answer to what was sent before.
         let _ = stream.set_nodelay(true);
@@ -117,7 +204,8 @@ impl Client {
     fn request(
         &self,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Bytes>,
+        headers: Vec<(HeaderName, HeaderValue)>,
     ) -> Result<Request<Full<Bytes>>, InputError> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let mut request = Request::builder()
@@ -130,10 +218,60 @@ impl Client {
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         request
-            .body(Full::new(body))
+            .body(Full::new(body.unwrap_or_default()))
             .map_err(|e| self.failed(path, e))
+    }
+
+    /// Sends a request over a connection that waits, or a new one. A server may close a connection
+    /// just when it is used again: what it then has not seen is sent once more.
+    async fn send(
+        &self,
+        path: &str,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Answering, InputError> {
+        loop {
+            let waiting = self.idle.take();
+            let is_new = waiting.is_none();
+            let mut sender = match waiting {
+                Some(sender) => sender,
+                None => self.connect(path).await?,
+            };
+            match sender.try_send_request(request).await {
+                Ok(answer) => {
+                    let kind = answer.headers().get(CONTENT_TYPE);
+                    let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or_default();
+                    return Ok(Answering {
+                        status: answer.status(),
+                        kind: kind.to_owned(),
+                        body: answer.into_body(),
+                        sender,
+                        idle: self.idle.clone(),
+                    });
+                }
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) if !is_new => request = unsent,
+                    _ => return Err(self.failed(path, failed.into_error())),
+                },
+            }
+        }
+    }
+
+    /// Posts a body of JSON.
+    ///
+    /// # Errors
+    /// When there is no answer; every status is one.
+    pub async fn post(
+        &self,
+        path: &str,
+        body: Bytes,
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Answering, InputError> {
+        let request = self.request(path, Some(body), headers)?;
+        self.send(path, request).await
     }
 
     /// Asks for `path`.
@@ -142,24 +280,14 @@ impl Client {
     /// When there is no answer; every status is one.
     pub async fn get(&self, path: &str) -> Result<Answer, InputError> {
         let asked = async {
-            let mut sender = self.connect(path).await?;
-            let request = self.request(path, None)?;
-            let answer = sender.send_request(request).await;
-            let answer = answer.map_err(|e| self.failed(path, e))?;
-            let status = answer.status();
-            let text = self.text_of(path, answer).await?;
+            let request = self.request(path, None, Vec::new())?;
+            let answer = self.send(path, request).await?;
+            let status = answer.status;
+            let text = answer.text().await.map_err(|e| self.failed(path, e))?;
             Ok(Answer { status, text })
         };
         let answered = tokio::time::timeout(PATIENCE, asked).await;
         answered.map_err(|_| self.failed(path, "no answer within 10 s"))?
-    }
-
-    async fn text_of(&self, path: &str, from: Response<Incoming>) -> Result<String, InputError> {
-        let body = Limited::new(from.into_body(), LONGEST_ANSWER)
-            .collect()
-            .await;
-        let body = body.map_err(|e| self.failed(path, e))?.to_bytes();
-        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Asks for a completion and takes its tokens as they come; `told` is told of each arrival, and
@@ -174,40 +302,36 @@ impl Client {
         told: Option<UnboundedSender<()>>,
     ) -> Result<Exchange, InputError> {
         let path = "/v1/completions";
-        let mut sender = self.connect(path).await?;
-        let request = self.request(path, Some(body))?;
         let mut exchange = Exchange {
             sent_ms: self.now_ms(),
             prompt_tokens,
             arrivals: Vec::new(),
         };
-        let answer = sender.send_request(request).await;
-        let answer = answer.map_err(|e| self.failed(path, e))?;
-        let status = answer.status();
+        let body = Bytes::from(body.to_string());
+        let mut answer = self.post(path, body, Vec::new()).await?;
+        let status = answer.status;
         if status != StatusCode::OK {
-            let text = self.text_of(path, answer).await?;
+            let text = answer.text().await.map_err(|e| self.failed(path, e))?;
             return Err(self.failed(path, refusal(status, &text)));
         }
-        let kind = answer.headers().get(CONTENT_TYPE);
-        let kind = kind.and_then(|k| k.to_str().ok()).unwrap_or("nothing");
-        if !kind.starts_with("text/event-stream") {
+        if !answer.kind.starts_with("text/event-stream") {
+            let kind = match answer.kind.as_str() {
+                "" => "nothing",
+                kind => kind,
+            };
             let what = format!(
                 "the server does not stream: it answers with {kind}, expected text/event-stream"
             );
             return Err(self.failed(path, what));
         }
-        let (mut events, mut body) = (Events::default(), answer.into_body());
-        while let Some(frame) = body.frame().await {
-            let frame =
-                frame.map_err(|e| self.failed(path, format!("the stream broke off: {e}")))?;
+        let mut events = Events::default();
+        let broke = |e| self.failed(path, format!("the stream broke off: {e}"));
+        while let Some(bytes) = answer.next().await.map_err(broke)? {
             let now = self.now_ms();
-            for data in frame
-                .data_ref()
-                .map(|bytes| events.add(bytes))
-                .unwrap_or_default()
-            {
+            for data in events.add(&bytes) {
                 let ended = exchange.take(&data, now);
                 if ended.map_err(|what| self.failed(path, what))? {
+                    answer.done();
                     return Ok(exchange);
                 }
                 if let Some(told) = &told {
