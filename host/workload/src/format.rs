@@ -75,7 +75,8 @@ impl fmt::Display for Format {
 
 impl Format {
     /// `an Azure LLM inference trace`.
-    pub(crate) fn with_article(self) -> String {
+    #[must_use]
+    pub fn with_article(self) -> String {
         match self {
             Self::AiPerfLines | Self::AzureLlm | Self::LlmServingSim | Self::LlmServingSimTable => {
                 format!("an {self}")

@@ -1,6 +1,7 @@
 //! Measured runs of real servers: what load generators wrote of each request, in any of their
 //! formats.
 
+mod observed;
 mod rows;
 mod vllm_bench;
 
@@ -51,6 +52,10 @@ pub fn read(path: &Path) -> Result<Vec<MeasuredRun>, InputError> {
     let head = head.trim_start_matches('\u{feff}').trim_start();
     let has = |key: &str| head.contains(&format!("\"{key}\""));
     let alone = |requests| vec![MeasuredRun::of(name.clone(), requests)];
+    if !head.starts_with(['[', '{']) && detect(path).is_ok_and(|f| f == Format::TraceV2) {
+        let (turns, requests) = observed::read(path)?;
+        return some(&name, vec![MeasuredRun::sharing(&name, turns, requests)]);
+    }
     if !head.starts_with(['[', '{']) {
         let text = read_text_up_to(path, LARGEST)?;
         return some(&name, alone(rows::of_csv(&name, &text)?));

@@ -89,8 +89,12 @@ impl Row for OfJson<'_> {
     }
 
     fn word(&self, name: &str) -> Option<String> {
-        let word = self.0.get(name).and_then(Value::as_str);
-        word.map(str::to_owned)
+        match self.0.get(name)? {
+            Value::String(word) => Some(word.clone()),
+            // A name may be a number: BLIS's results have such.
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! everything else is unique, except that an accumulating session repeats its own past.
 
 mod header;
+pub mod observed;
 mod read;
 mod replay;
 mod select;
@@ -70,6 +71,9 @@ pub struct TraceV2 {
     next: usize,
     sessions: Vec<Session>,
     session_of: FxHashMap<Sym, u32>,
+    /// Prompt and answer of each session's last round, and its number, where later rounds say how
+    /// much they repeat of it; in the fixed mode.
+    said: Option<FxHashMap<Sym, (u32, TokenSeq)>>,
     /// Follow-ups so far.
     follow_ups: u64,
     total: u64,
@@ -141,6 +145,8 @@ impl TraceV2 {
             );
             return Err(InputError::in_file(name, message));
         }
+        let repeats = records.iter().any(|r| r.repeated > 0);
+        let said = repeats && replay.session_mode == SessionMode::Fixed;
         let planned = records.into_iter().map(|r| plan(r, start_us)).collect();
         let planned = select::select(planned, &replay, &mut symbols);
         let mut source = Self {
@@ -153,6 +159,7 @@ impl TraceV2 {
             next: 0,
             sessions: Vec::new(),
             session_of: FxHashMap::default(),
+            said: said.then(FxHashMap::default),
             follow_ups: 0,
             total: 0,
         };
@@ -337,7 +344,7 @@ impl TraceV2 {
         let p = &self.planned[k as usize];
         let r = &p.record;
         // A later round of an accumulating session repeats this one's prompt and output.
-        let repeated = self.accumulates() && !r.session.is_none();
+        let repeated = (self.accumulates() || self.said.is_some()) && !r.session.is_none();
         let private_from = if repeated { u32::MAX } else { prompt.len() };
         prompt.push(self.private(k, 0, new));
         let mut output = TokenSeq::default();
@@ -403,8 +410,28 @@ impl Source for TraceV2 {
         self.next += 1;
         let p = &self.planned[k as usize];
         let id = p.record.id();
-        let prompt = self.prefix_of(&p.record);
-        Some(self.request(k, id, p.inject_us, prompt, p.record.effective_input()))
+        let (session, round) = (p.record.session, p.record.round);
+        let mut prompt = self.prefix_of(&p.record);
+        let mut new = p.record.effective_input();
+        if let Some((before, text)) = self.said.as_ref().and_then(|said| said.get(&session))
+            && p.record.repeated > 0
+            && before + 1 == round
+        {
+            // At least one token of a prompt is its own.
+            let repeated = p.record.repeated.min(text.len()).min(new.saturating_sub(1));
+            prompt = TokenSeq::default();
+            prompt.extend_from(text, repeated);
+            new -= repeated;
+        }
+        let request = self.request(k, id, p.inject_us, prompt, new);
+        if let Some(said) = &mut self.said
+            && !session.is_none()
+        {
+            let mut text = request.prompt.clone();
+            text.extend_from(&request.output, request.output.len());
+            said.insert(session, (round, text));
+        }
+        Some(request)
     }
 
     fn on_finished(&mut self, finished: &Finished<'_>) -> Option<Request> {

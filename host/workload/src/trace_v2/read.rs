@@ -41,13 +41,15 @@ pub(crate) const COLUMNS: [&str; 27] = [
 ];
 
 /// The columns a trace has when it needs them.
-pub(crate) const OPTIONAL: [&str; 6] = [
+pub(crate) const OPTIONAL: [&str; 8] = [
     "accepted",
     "vllm_priority",
     "slo_target_us",
     "x_request_id",
     "adapter",
     "think_time_us",
+    "cached_tokens",
+    "repeated_tokens",
 ];
 
 /// One row, without what no simulation uses.
@@ -69,6 +71,8 @@ pub(super) struct Record {
     pub(super) output_tokens: u32,
     pub(super) prefix_length: u32,
     pub(super) round: u32,
+    /// Tokens at the start of the prompt that prompt and answer of the round before have.
+    pub(super) repeated: u32,
     pub(super) client: Sym,
     pub(super) tenant: Sym,
     pub(super) slo_class: Sym,
@@ -150,6 +154,7 @@ pub(super) fn read(
         slo_target,
         think,
         adapter: may("adapter"),
+        repeated: may("repeated_tokens"),
         accepted: may("accepted"),
         priority: may("vllm_priority"),
         modalities: [
@@ -197,6 +202,7 @@ struct Columns {
     slo_target: Option<usize>,
     think: Option<usize>,
     adapter: Option<usize>,
+    repeated: Option<usize>,
     accepted: Option<usize>,
     priority: Option<usize>,
     modalities: [usize; 4],
@@ -254,6 +260,7 @@ impl Columns {
             output_tokens: tokens(self.output)?,
             prefix_length: tokens(self.prefix_length)?,
             round: tokens(self.round)?,
+            repeated: self.repeated.map_or(Ok(0), tokens)?,
             client: name(self.client),
             tenant: name(self.tenant),
             slo_class: name(self.slo_class),
