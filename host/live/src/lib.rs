@@ -3,3 +3,4 @@
 //! This crate prints nothing and knows no flags.
 
 pub mod client;
+pub mod observe;

@@ -338,6 +338,9 @@ impl Client {
                     let _ = told.send(());
                 }
             }
+            if events.is_endless() {
+                return Err(self.failed(path, "an event of the stream has no end"));
+            }
         }
         Err(self.failed(path, "the stream ended without [DONE]"))
     }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+/// Longest event that is waited for, bytes.
+const LONGEST_EVENT: usize = 4 << 20;
 /// Longest message of a server that is shown, characters.
 const LONGEST_MESSAGE: usize = 400;
 
@@ -12,6 +14,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// Is what has come of the next event longer than any event of tokens?
+    pub fn is_endless(&self) -> bool {
+        self.unread.len() > LONGEST_EVENT
+    }
+
     /// Adds bytes, and gives the data of every event that they complete.
     pub fn add(&mut self, bytes: &[u8]) -> Vec<String> {
         self.unread.extend_from_slice(bytes);
@@ -124,6 +131,15 @@ mod tests {
             events.add(b": 1}\r\n\r\n: a comment\ndata:[DONE]\n"),
             ["{\"a\": 1}", "[DONE]"]
         );
+    }
+
+    #[test]
+    fn an_event_without_end_is_noticed() {
+        let mut events = Events::default();
+        events.add(&vec![b'x'; LONGEST_EVENT]);
+        assert!(!events.is_endless());
+        events.add(b"x");
+        assert!(events.is_endless());
     }
 
     #[test]
