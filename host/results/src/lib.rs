@@ -1,6 +1,7 @@
 //! What a run's record says: metrics, and the texts, tables and rows that people and programs read
 //! of them.
 
+pub mod calibrate;
 pub mod metrics;
 pub mod report;
 pub mod verify;
