@@ -2,11 +2,13 @@
 
 use super::accuracy::AccuracyArgs;
 use super::args::{ModelsArgs, SweepArgs};
+use super::calibrate::CalibrateArgs;
 use super::compare::CompareArgs;
 use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
 use super::fit::FitArgs;
 use super::leaderboard::LeaderboardCommand;
+use super::observe::ObserveArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::profile::ProfileArgs;
@@ -53,7 +55,10 @@ pub enum Command {
     )]
     Run(Box<RunArgs>),
     /// Simulate a cluster on a recorded trace
-    #[command(after_help = REPLAY_EXAMPLES)]
+    #[command(
+        after_help = REPLAY_EXAMPLES,
+        mut_arg("model", |arg| arg.required(false))
+    )]
     Replay(Box<ReplayArgs>),
     /// Simulate a grid of settings in parallel, with any flags of `run`
     #[command(after_help = SWEEP_EXAMPLES)]
@@ -146,6 +151,21 @@ pub enum Command {
     /// the table.
     #[command(after_help = PROFILE_EXAMPLES)]
     Profile(ProfileArgs),
+    /// Send a workload to a live server, and measure every answer
+    ///
+    /// The clock decides when a request is sent, whatever the server does: open loop, but for
+    /// sessions and --concurrency, whose next request follows an answer. Where requests were sent
+    /// too late to be believed, the files are marked and the exit code is 1. Ctrl-C stops sending,
+    /// a second time waiting, too; what was measured is written.
+    #[command(after_help = OBSERVE_EXAMPLES)]
+    Observe(Box<ObserveArgs>),
+    /// Hold simulations against what was observed of live servers
+    ///
+    /// Over all requests, one by one, by class and by session, with intervals; of several
+    /// observations, whether the simulation puts them in the same order. With --url in one go: it
+    /// observes the server as `observe` does, simulates what was sent as `run` does, and compares.
+    #[command(after_help = CALIBRATE_EXAMPLES, mut_arg("model", |arg| arg.required(false)))]
+    Calibrate(Box<CalibrateArgs>),
     /// Search the parameters that a policy declares
     #[command(after_help = TUNE_EXAMPLES)]
     Tune(TuneArgs),
@@ -230,6 +250,34 @@ const PROFILE_EXAMPLES: &str = "Examples:
 
   # the run with it
   windtunnel run --latency-model profile --profile profile.csv --rate 2 --num-requests 100";
+
+const OBSERVE_EXAMPLES: &str = "Examples:
+  # 200 requests at 4 a second, and what became of each: seen.yaml, seen.csv
+  windtunnel observe http://127.0.0.1:8000 --rate 4 --num-requests 200 --prompt-tokens 256 \\
+      --output-tokens 64 --warmup-requests 10 --out seen
+
+  # a workload spec with sessions, lines for AIPerf's tools, the server's hit rate
+  windtunnel observe http://127.0.0.1:8000 --workload-spec chat.yaml --api-format chat \\
+      --out seen --jsonl seen.jsonl --scrape-kv-metrics
+
+  # a production trace, twice as fast
+  windtunnel observe http://127.0.0.1:8000 --workload AzureLLMInferenceTrace_conv.csv \\
+      --rate-scale 2 --num-requests 1000 --out seen --json";
+
+const CALIBRATE_EXAMPLES: &str = "Examples:
+  # what observe saw, and what replay makes of it
+  windtunnel replay seen.csv --trace-header seen.yaml --model qwen3-14b --hardware H100 \\
+      --results-path replayed.csv
+  windtunnel calibrate seen replayed.csv --report report.json
+
+  # three routing policies on the same servers: are they ordered as in reality?
+  windtunnel calibrate --pair rr=rr-replayed.csv --pair ll=ll-replayed.csv --pair mine=mine-replayed.csv
+
+  # in one go; the same of three loads, the last one held out of a fit
+  windtunnel calibrate --url http://127.0.0.1:8000 --model qwen3-14b --hardware H100 \\
+      --rate 4 --num-requests 200
+  windtunnel calibrate --url http://127.0.0.1:8000 --model qwen3-14b --hardware H100 \\
+      --rates 2,8,5 --num-requests 200 --fit calibration.yaml";
 
 const FIT_EXAMPLES: &str = "Examples:
   # two loads of one server, told as the server was

@@ -24,6 +24,15 @@ pub fn coefficients(
         }
     }
     if let (Some(beta), Some(queueing)) = (&legacy.regression_coeffs, &legacy.queuing_coeffs) {
+        for (flag, given) in [
+            ("--alpha-coeffs", common.model.alpha_coeffs.is_some()),
+            ("--beta-coeffs", common.model.beta_coeffs.is_some()),
+        ] {
+            if given {
+                let message = format!("--regression-coeffs cannot be used with {flag}");
+                return Err(InputError::new(message));
+            }
+        }
         if !matches!(
             common.model.latency_model,
             LatencyName::Auto | LatencyName::Blackbox

@@ -2,8 +2,10 @@
 //! below.
 
 mod accuracy;
+mod api_key;
 mod args;
 mod autoscale_args;
+mod calibrate;
 pub mod calls;
 mod candidate_text;
 mod commands;
@@ -20,6 +22,7 @@ mod leaderboard;
 mod legacy;
 mod models;
 mod node_args;
+mod observe;
 mod output;
 mod plugin;
 mod policy;
@@ -150,6 +153,8 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Tables(command) => tables::tables(command),
         Command::Accuracy(args) => accuracy::accuracy(args),
         Command::Verify(args) => verify::verify(args),
+        Command::Calibrate(args) => calibrate::calibrate(args, &explicit),
+        Command::Observe(args) => observe::observe(args, &explicit),
         Command::Profile(args) => profile::profile(args),
         Command::Fit(args) => fit::fit(args, &explicit),
         Command::Leaderboard(command) => leaderboard::leaderboard(command),

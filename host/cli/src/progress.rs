@@ -119,3 +119,42 @@ impl ProbesBar {
         self.bar.finish_and_clear();
     }
 }
+
+/// A bar over the requests that are sent to a live server.
+pub struct SentBar {
+    bar: ProgressBar,
+}
+
+impl SentBar {
+    /// A bar for so many requests, if that is known; invisible when `quiet` or when stderr is no
+    /// terminal.
+    pub fn new(total: Option<u64>, quiet: bool) -> Self {
+        let template = match total {
+            Some(_) => "{bar:30} {human_pos}/{human_len} answered  {msg}",
+            None => "{spinner} {human_pos} answered  {msg}",
+        };
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let bar = on_terminal(bar, template, quiet);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    /// Shows how far the observation is.
+    pub fn show(&self, so_far: &windtunnel_live::observe::Progress) {
+        self.bar.set_position(so_far.ended);
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_message(format!(
+            "{} under way, {} failed, at most {:.1} ms late",
+            so_far.sent - so_far.ended,
+            so_far.failed,
+            so_far.late_us as f64 / 1e3
+        ));
+    }
+
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}

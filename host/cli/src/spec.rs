@@ -61,7 +61,8 @@ pub fn of_replay(args: &ReplayArgs, explicit: &Explicit) -> Result<RunSpec, Inpu
     Ok(run)
 }
 
-fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
+/// A run without a workload.
+pub fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
     let CommonArgs {
         model,
         engine,
@@ -252,7 +253,8 @@ pub fn of_pool(model: &ModelArgs, engine: &EngineArgs, explicit: &Explicit) -> P
     }
 }
 
-fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
+/// What is sent.
+pub fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
     let typed = |id: &str| explicit.has(id).then_some(());
     let length = |id: &str, [mean, stdev, min, max]: [u32; 4]| LengthSpec {
         mean: typed(id).map(|()| mean),

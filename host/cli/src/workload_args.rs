@@ -143,8 +143,13 @@ pub struct LegacyArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["workload", "workload_spec", "workload_traces_filepath", "concurrency"])]
     pub reqgen_config_path: Option<PathBuf>,
     /// Step time in seconds: B0 + B1 x prefilled tokens + B2 x decodes
-    #[arg(long, value_name = "B0,B1,B2", value_delimiter = ',', allow_hyphen_values = true,
-          requires = "queuing_coeffs", conflicts_with_all = ["alpha_coeffs", "beta_coeffs"])]
+    #[arg(
+        long,
+        value_name = "B0,B1,B2",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        requires = "queuing_coeffs"
+    )]
     pub regression_coeffs: Option<Vec<f64>>,
     /// Microseconds before a request is queued: A x prompt tokens + B
     #[arg(

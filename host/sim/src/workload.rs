@@ -67,6 +67,15 @@ pub(crate) fn horizon(run: &RunSpec) -> Result<i64, InputError> {
     }
 }
 
+/// Opens the workload of a run that nobody simulates: its requests are sent to somebody else.
+///
+/// # Errors
+/// When anything of it is wrong; settings stand in backticks in the message.
+pub fn open_alone(run: &RunSpec) -> Result<Opened, InputError> {
+    let defaults = crate::defaults(run.defaults_filepath.as_deref())?;
+    open_workload(run, &Given::of(run), &defaults, None, false)
+}
+
 /// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's
 /// default horizon; `traces` keeps what was parsed for the next run.
 pub(crate) fn open_workload(

@@ -68,6 +68,8 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "workload generate",
         "fit",
         "verify",
+        "observe",
+        "calibrate",
         "score",
         "compare",
         "tune",

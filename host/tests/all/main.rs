@@ -41,6 +41,7 @@ mod leaderboard;
 mod models;
 mod names;
 mod native;
+mod observe;
 mod oracle;
 mod picker_config;
 mod pipeline;

@@ -17,8 +17,6 @@ use windtunnel_base::input::{InputError, hint};
 use windtunnel_base::rng::Stream;
 use windtunnel_live::client::{Client, Exchange, refusal};
 
-/// The environment variable that holds a server's key.
-const KEY: &str = "WINDTUNNEL_API_KEY";
 /// Longest prompt where nobody says how many tokens a step may have: vLLM's own default.
 const ONE_STEP: u64 = 2048;
 /// Most steps that a prompt is computed in.
@@ -81,19 +79,7 @@ impl ServerArgs {
     }
 
     fn key(&self) -> Result<Option<String>, InputError> {
-        let name = self.api_key_env.as_deref().unwrap_or(KEY);
-        match std::env::var(name) {
-            Ok(key) if key.bytes().all(|b| (33..127).contains(&b)) && !key.is_empty() => {
-                Ok(Some(key))
-            }
-            Err(std::env::VarError::NotPresent) if self.api_key_env.is_none() => Ok(None),
-            Err(std::env::VarError::NotPresent) => Err(InputError::new(format!(
-                "--api-key-env: there is no environment variable {name}"
-            ))),
-            _ => Err(InputError::new(format!(
-                "the environment variable {name} does not hold a key: expected visible ASCII characters"
-            ))),
-        }
+        crate::api_key::from_environment(self.api_key_env.as_deref())
     }
 }
 
