@@ -93,7 +93,6 @@ fn every_request_is_sent_as_the_workload_says_and_written_down() {
     // The prefix is shared, and nothing behind it.
     assert!(prompts.iter().all(|p| p[..20] == prompts[0][..20]));
     assert_ne!(prompts[0][20..30], prompts[1][20..30]);
-    assert!(server.connections() < 30, "connections are used again");
 
     let header = read(&folder, "seen.yaml");
     assert!(
@@ -250,6 +249,8 @@ fn a_limit_on_requests_at_once_holds_others_back() {
     // Answers take 20 ms for each token, and requests come 1 ms apart.
     assert!(json(&ran)["held"].as_u64() > Some(0), "{}", ran.stdout);
     assert_eq!(server.most_at_once(), 2);
+    let connections = server.connections();
+    assert!(connections < 16, "{connections}: none is used again");
 }
 
 #[cfg(unix)]
