@@ -343,7 +343,7 @@ fn a_simulation_calibrates_itself_exactly() {
 fn one_command_observes_simulates_and_compares() {
     let (folder, server) = (Folder::with(&[]), Server::start(|_| Manner::Streams));
     let ran = folder.command(&format!(
-        "calibrate --url {} {NEVER_LATE} --served-model second --model llama-3.1-8b-instruct --rates 400,900,600 --num-requests 12 \
+        "calibrate --url {} {NEVER_LATE} --served-model second --model llama-3.1-8b-instruct --rates 400,900,600 --num-requests 12 --scrape-kv-metrics \
          --prompt-tokens 40 --prompt-tokens-stdev 5 --output-tokens 6 --output-tokens-stdev 2 --out @/seen --json",
         server.url()
     ));
@@ -354,6 +354,9 @@ fn one_command_observes_simulates_and_compares() {
     for run in runs {
         assert_eq!(run["requests"]["matched_pairs"], 12);
         assert_eq!(run["requests"]["token_mismatches"], 0);
+        // The server counts a quarter; nothing is shared, so the simulation finds nothing.
+        assert_eq!(run["hit_rate"]["real"], 0.25);
+        assert_eq!(run["hit_rate"]["simulated"], 0.0);
         assert!(
             run["metrics"]["ttft"]["simulated_us"]["mean"].as_f64() > Some(1000.0),
             "{run}"

@@ -11,11 +11,11 @@ use crate::spec;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, write_whole};
 use windtunnel_base::parallel;
-use windtunnel_base::record::RequestRecord;
+use windtunnel_base::record::{InstanceTotals, RequestRecord};
 use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
 use windtunnel_live::observe::{Observed, summarize};
 use windtunnel_results::calibrate::{
-    Calibration, Network, Options, RealRequest, SimulatedRequest, calibrate,
+    Calibration, Hits, Network, Options, RealRequest, SimulatedRequest, calibrate,
 };
 use windtunnel_sim::RunSpec;
 use windtunnel_sim::fit::{FitRequest, fit};
@@ -96,18 +96,12 @@ pub fn compare(
     }
     let mut all = Vec::new();
     for load in &loads {
-        let (found, network) = compare_load(args, &simulated, load)?;
-        all.push(Compared {
-            name: load.name.clone(),
-            found,
-            hits: None,
-            network,
-        });
+        all.push(compare_load(args, &simulated, load)?);
     }
     let held_out = match (&args.fit, loads.split_last(), all.last()) {
         (Some(path), Some((last, others)), Some(before)) => {
             let fitted = fit_loads(args, explicit, &simulated, others, path)?;
-            let (after, _) = compare_load(args, &fitted, last)?;
+            let after = compare_load(args, &fitted, last)?.found;
             Some(HeldOut {
                 name: last.name.clone(),
                 file: path.display().to_string(),
@@ -159,7 +153,7 @@ fn compare_load(
     args: &CalibrateArgs,
     simulated: &RunSpec,
     load: &Load,
-) -> anyhow::Result<(Calibration, Network)> {
+) -> anyhow::Result<Compared> {
     let observed: Vec<&Observed> = load.seen.observation.requests.iter().collect();
     let simulation = simulated.resolve_with(Box::new(Again::of(&observed)), &load.name)?;
     let result = simulation.run(&mut |_| ())?;
@@ -179,7 +173,20 @@ fn compare_load(
     let rows: Vec<SimulatedRequest> = result.record.requests.iter().map(row_of).collect();
     let found = calibrate(&real, &rows, &options);
     let found = found.map_err(|what| anyhow::anyhow!("{}: {what}", load.name))?;
-    Ok((found, network))
+    let sum =
+        |of: fn(&InstanceTotals) -> u64| -> u64 { result.record.instances.iter().map(of).sum() };
+    let (hits, queries) = (sum(|i| i.prefix_hits), sum(|i| i.prefix_queries));
+    let observed_kv = load.seen.observation.kv.as_ref().filter(|_| queries > 0);
+    Ok(Compared {
+        name: load.name.clone(),
+        found,
+        hits: observed_kv.map(|kv| Hits {
+            real: kv.hit_rate(),
+            simulated: hits as f64 / queries as f64,
+            source: kv.source.to_owned(),
+        }),
+        network,
+    })
 }
 
 fn real_of(o: &Observed) -> RealRequest {
