@@ -97,6 +97,8 @@ pub struct RequestRecord {
     pub outcome: Outcome,
     /// Instance it was sent to.
     pub instance: Option<u32>,
+    /// The data-parallel rank of that instance; none if it is one engine.
+    pub rank: Option<u32>,
     /// Pool of that instance; none if the pool has no name.
     pub pool: Sym,
     /// Admission to the running batch minus arrival.
@@ -164,6 +166,7 @@ impl RequestRecord {
             state,
             outcome,
             instance: None,
+            rank: None,
             pool: Sym::NONE,
             scheduling_delay_us: None,
             ttft_us: None,
@@ -277,6 +280,8 @@ pub struct PoolRecord {
     pub role: Role,
     /// Instances.
     pub instances: u32,
+    /// Data-parallel ranks that each instance is; 1 = it is one engine.
+    pub ranks: u32,
     /// Name of the GPU; empty = unknown.
     pub gpu: String,
     /// GPUs that an instance takes; 0 = unknown.

@@ -97,7 +97,8 @@ pub struct ModelArgs {
     /// Tensor parallelism, GPUs per instance [default: the model's]
     #[arg(long)]
     pub tp: Option<u32>,
-    /// Data parallelism inside an instance (mixture-of-experts models)
+    /// Data-parallel ranks of an instance; under vllm rules each has a queue and a KV cache of its
+    /// own, and those of a mixture-of-experts model take each step together
     #[arg(long, default_value_t = 1)]
     pub dp: u32,
     #[command(flatten)]
@@ -165,7 +166,8 @@ pub struct ModelArgs {
     /// [default: built in]
     #[arg(long, value_name = "FILE")]
     pub defaults_filepath: Option<PathBuf>,
-    /// KV blocks per instance [default: fitted or computed from GPU memory]
+    /// KV blocks per instance, under vllm rules of each of its data-parallel ranks [default: fitted
+    /// or computed from GPU memory]
     #[arg(long, value_name = "BLOCKS")]
     pub total_kv_blocks: Option<u64>,
     /// Tokens per KV block

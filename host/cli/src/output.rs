@@ -245,6 +245,7 @@ fn carry_out(
         splits: config.splits(),
         gateway: config.front.flow_control.is_some(),
         retries: !config.events.all.is_empty(),
+        ranks: config.pools.iter().any(|pool| pool.ranks.are_several()),
     };
     let mut result = None;
     staging.write(path, |out| {

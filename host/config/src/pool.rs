@@ -62,7 +62,8 @@ pub struct ParallelSpec {
     /// GPUs that split each layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensor: Option<u32>,
-    /// Data-parallel replicas inside an instance (mixture of experts); 1 if not given.
+    /// Data-parallel ranks of an instance; 1 if not given. Under the reference's rules replicas of
+    /// a mixture-of-experts model, which share a queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<u32>,
     /// Stages of a pipeline that share the layers out; 1, none, if not given.

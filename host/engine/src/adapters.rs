@@ -38,6 +38,13 @@ impl AdapterState {
         }
     }
 
+    /// Adds the requests of another rank that has the adapter, too.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.running += other.running;
+        self.waiting += other.waiting;
+        self.loaded |= other.loaded;
+    }
+
     /// Counts the adapters of an instance into its view.
     pub(crate) fn count(all: &[Self], view: &mut InstanceView) {
         let count = |is: fn(&Self) -> bool| all.iter().filter(|state| is(state)).count() as u32;

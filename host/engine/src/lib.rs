@@ -11,4 +11,5 @@ mod key_range;
 pub mod kv;
 pub mod latency;
 pub mod profile;
+pub mod ranks;
 pub mod rules;

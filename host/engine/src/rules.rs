@@ -86,6 +86,9 @@ pub struct EngineRules {
     /// A gateway that holds requests takes the place of the admission policy: all requests that
     /// tenants' budgets let through come to it. Else those that the policy admits.
     pub gateway_admits_all: bool,
+    /// Data-parallel replicas have a scheduler, a queue and a KV cache each, and vLLM's load
+    /// balancer chooses among them. Else they share one of each, whose tokens are split evenly.
+    pub data_parallel_ranks: bool,
     /// A router that asks where a LoRA adapter is tells instances that have it from all others, and
     /// no more. Else it also asks where there is room for it, and where requests wait for it.
     pub adapters_are_there_or_not: bool,
@@ -148,6 +151,7 @@ impl EngineRules {
         gateway_waits_for_ticks: true,
         gateway_fifo_by_priority: true,
         gateway_admits_all: true,
+        data_parallel_ranks: false,
         adapters_are_there_or_not: true,
     };
 
@@ -177,6 +181,7 @@ impl EngineRules {
         gateway_waits_for_ticks: false,
         gateway_fifo_by_priority: false,
         gateway_admits_all: false,
+        data_parallel_ranks: true,
         adapters_are_there_or_not: false,
     };
 }

@@ -7,6 +7,7 @@ use crate::events;
 use crate::flow_control;
 use crate::policies::make_policies;
 use crate::profile;
+use crate::ranks;
 use crate::scale;
 use crate::scheduling;
 use crate::settings::Given;
@@ -31,6 +32,7 @@ use windtunnel_engine::instance::{EngineConfig, Preset, SchedulingConfig};
 use windtunnel_engine::latency::{
     Extrapolation, KvBlocksSource, LatencyModelKind, Resolved, Setup, resolve,
 };
+use windtunnel_engine::ranks::Ranks;
 use windtunnel_policy::PolicySpec;
 use windtunnel_policy::lua::UsageMonitor;
 use windtunnel_results::report::machines::{Choice, Machine, differences};
@@ -123,8 +125,11 @@ impl Deployment {
         let preset = preset(run.rules, specs, &mut all)?;
         scheduling::check_rules(given, run.rules, preset)?;
         tiers::check_rules(given, preset)?;
-        for ((pool, spec), resolved) in pools.iter_mut().zip(specs).zip(&mut all) {
+        let of_pools = pools.iter_mut().zip(specs).zip(&mut all);
+        for (((pool, spec), resolved), machine) in of_pools.zip(&mut machines) {
             scheduling::configure(&mut pool.engine, &spec.engine, preset, resolved, given)?;
+            ranks::configure(pool, &spec.engine, resolved)?;
+            machine.kv_blocks = resolved.total_kv_blocks;
             profile::configure(&mut pool.engine, &spec.engine, resolved)?;
             let in_ticks = resolved.latency_kind == LatencyModelKind::Ticks;
             batching::configure(&mut pool.engine, &spec.engine)?;
@@ -192,6 +197,7 @@ impl Deployment {
         check_nodes(&config)?;
         disaggregation::check(run, given, &config, preset)?;
         tiers::check_split(&config)?;
+        ranks::check_number(&config, MOST_INSTANCES)?;
         if config.instances() > MOST_INSTANCES {
             return Err(InputError::new(format!(
                 "`num_instances` must be at most {MOST_INSTANCES}, found {}",
@@ -393,6 +399,7 @@ fn pool(
             RoleSpec::Idle => Role::Idle,
         },
         instances: spec.count.unwrap_or(1),
+        ranks: Ranks::default(),
         engine: EngineConfig {
             total_kv_blocks: resolved.total_kv_blocks,
             block_size: engine.block_size.or(measured.block_size).unwrap_or(16),

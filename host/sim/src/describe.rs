@@ -10,6 +10,7 @@ use crate::simulation::Simulation;
 use crate::ticks;
 use crate::xpusim::clock_units;
 use serde_json::{Value, json};
+use windtunnel_engine::cluster::PoolConfig;
 use windtunnel_engine::latency::{LatencyModelKind, Resolved};
 use windtunnel_results::report::machines::gpus;
 
@@ -55,7 +56,7 @@ impl Simulation {
                 };
                 format!(
                     "{name}{instances} x {}, latency model {}{version}{batching}",
-                    of_instance(r),
+                    of_instance(pool, r),
                     r.latency_kind
                 )
             })
@@ -190,9 +191,13 @@ fn add(setup: &mut Value, more: Value) {
     }
 }
 /// The GPUs of an instance: how many split a layer, stages behind them, and nodes if several.
-fn of_instance(r: &Resolved) -> String {
+fn of_instance(pool: &PoolConfig, r: &Resolved) -> String {
     let mut parts = Vec::new();
     let mut text = format!("{} {}", r.tp, r.gpu);
+    if pool.ranks.are_several() {
+        text = format!("{} x {} {}", r.dp, r.tp, r.gpu);
+        parts.push(format!("{} data-parallel ranks", r.dp));
+    }
     if r.pp > 1 {
         text = format!("{} x {} {}", r.tp, r.pp, r.gpu);
         parts.push(format!("{} stages", r.pp));

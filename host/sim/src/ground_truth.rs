@@ -47,13 +47,16 @@ impl Options {
             ..PoolSpec::default()
         };
         pool.parallel.tensor = Some(tp);
-        if dp > 1 && is_moe {
-            pool.parallel.data = Some(dp);
-        } else if dp > 1 {
-            // Replicas of a dense model have nothing to do with each other. vLLM deals requests out
-            // by counts that are up to 100 ms old, and those that come together nearly in turn.
+        if dp > 1 && !is_moe && self.rules == RulesSpec::Blis {
+            // That simulator knows no replicas of a dense model within an instance.
             pool.count = Some(dp);
             spec.policies.routing = Some("round-robin".to_owned());
+        } else if dp > 1 {
+            pool.parallel.data = Some(dp);
+            // These rules alone know them all.
+            if !is_moe {
+                spec.rules = RulesSpec::Vllm;
+            }
         }
         pool.latency.model.clone_from(&self.latency_model);
         pool.latency.kernel_tables.clone_from(&self.kernel_tables);

@@ -68,6 +68,7 @@ mod pool_setup;
 mod profile;
 #[cfg(test)]
 mod program_tests;
+mod ranks;
 #[cfg(test)]
 mod refusal_tests;
 mod released;

@@ -74,7 +74,11 @@ pub fn make_policies(
     };
     let pools = config.pools.iter().enumerate();
     let pool_of = pools.flat_map(|(k, pool)| (0..pool.instances).map(move |_| k));
-    let hooks = (0..instances).zip(pool_of).map(|(i, pool)| {
+    let ranks = |pool: usize| config.pools[pool].ranks.count;
+    let engines = (0..instances)
+        .zip(pool_of)
+        .flat_map(|(i, pool)| (0..ranks(pool)).map(move |_| (i, pool)));
+    let hooks = engines.map(|(i, pool)| {
         Ok(InstanceHooks {
             priority: builder.priority(i)?,
             scheduler: builder.scheduler(i)?,

@@ -38,6 +38,14 @@ pub(crate) fn pool_setup(
         setup["pipeline_parallelism"] = r.pp.into();
         setup["layers_per_stage"] = r.layers_per_stage.clone().into();
     }
+    if pool.ranks.are_several() {
+        setup["data_parallel_ranks"] = json!({
+            "count": pool.ranks.count,
+            "step_together": pool.ranks.together,
+            "kv_blocks_per_rank": pool.engine.total_kv_blocks,
+            "choosing_api_servers": pool.ranks.api_servers,
+        });
+    }
     if let Some(spread) = r.spread.filter(|spread| spread.nodes() > 1) {
         setup["nodes_per_instance"] = spread.nodes().into();
         setup["gpus_per_node"] = spread.gpus_per_node.into();
@@ -74,7 +82,8 @@ fn scheduling(pool: &PoolConfig, batching: &Choice, times: Times) -> Value {
         (told["batching_strategy"], told["batching_params"]) = described(batching, times);
     }
     if !s.api_server.is_free() {
-        told["api_server_count"] = s.api_server.count.into();
+        let processes = s.api_server.count * pool.ranks.count;
+        told["api_server_count"] = processes.into();
         told["api_server_us"] = s.api_server.times_us.to_vec().into();
     }
     if s.speculation.is_on() {

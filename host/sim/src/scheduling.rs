@@ -174,8 +174,9 @@ fn api_server(
     // As vLLM: one per replica.
     let count = spec.api_server_count.unwrap_or(resolved.dp.max(1));
     if !(1..=MOST_API_SERVERS).contains(&count) {
+        let name = spec.api_server_count.map_or("dp", |_| "api_server_count");
         return Err(InputError::new(format!(
-            "`api_server_count` must be from 1 to {MOST_API_SERVERS}, found {count}"
+            "`{name}` must be from 1 to {MOST_API_SERVERS}, found {count}"
         )));
     }
     let server = ApiServerConfig {
@@ -188,7 +189,13 @@ fn api_server(
             "where the server takes no time, as with the step-time model {}; give `api_server_us`",
             resolved.latency_kind
         );
-        given.reject_unless(&["api_server_count"], !server.is_free(), &because)?;
+        // Of several ranks each server chooses one for its requests.
+        let chooses = resolved.dp > 1;
+        given.reject_unless(
+            &["api_server_count"],
+            chooses || !server.is_free(),
+            &because,
+        )?;
     }
     Ok(server)
 }
@@ -375,7 +382,8 @@ mod tests {
     fn replicas_have_an_api_server_each() {
         let of_two = json!({ "model": "qwen3-30b-a3b", "hardware": "H100", "tp": 1, "dp": 2 });
         let engine = deploy(of_two).expect("a deployment");
-        assert_eq!(engine.scheduling.api_server.count, 2);
+        // As each replica is an engine of its own.
+        assert_eq!(engine.scheduling.api_server.count, 1);
     }
 
     #[test]

@@ -125,6 +125,7 @@ fn rules() -> impl Strategy<Value = EngineRules> {
         gateway_waits_for_ticks: b[9],
         gateway_fifo_by_priority: false,
         gateway_admits_all: false,
+        data_parallel_ranks: b[13],
         adapters_are_there_or_not: false,
         // Under the reference's rules, blocks that were found are not always held.
         reuse_unfindable_first: b[10] && b[6],

@@ -459,7 +459,7 @@ fn coefficients_and_deployments_must_make_sense() {
             "the roofline model has no coefficients; drop them or choose another model",
         ),
         ("--tp 3", "KV capacity: 8 key/value heads cannot be split over 3 GPUs; tensor parallelism must divide them, or be a multiple of them"),
-        ("--dp 2", "data parallelism of 2 within an instance is for mixture-of-experts models; this one is dense"),
+        ("--dp 2 --rules blis", "data parallelism of 2 within an instance is for mixture-of-experts models; this one is dense"),
         (
             "--max-model-len 10000000",
             "--max-model-len 10000000 is above what the KV cache holds: 1024336 tokens (64021 blocks of 16)",

@@ -342,7 +342,7 @@ pub(crate) fn run_checked(mut cluster: Cluster<'_>) -> Result<(RunRecord, Vec<u6
         }
     }
     cluster.check().map_err(|e| format!("at the end: {e}"))?;
-    let used = cluster.instances().iter().map(|i| i.kv().used()).collect();
+    let used = cluster.engines().map(|i| i.kv().used()).collect();
     let mut requests = Vec::new();
     let mut record = cluster.finish(&mut requests);
     requests.sort_by_key(|r| r.serial);

@@ -51,6 +51,7 @@ mod pools;
 mod profile;
 mod profilesim;
 mod properties;
+mod ranks;
 mod readme;
 mod replay;
 mod rules;

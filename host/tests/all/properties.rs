@@ -84,7 +84,7 @@ macro_rules! ensure {
 pub(crate) use ensure;
 
 /// Conservation of requests: one record for each arrival, and the counters add up.
-fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
+pub(crate) fn requests_are_conserved(case: &Case, run: &Outcomes) -> Result<(), String> {
     let Outcomes { record, script, .. } = run;
     let horizon = case.config.horizon_us;
     let arrived = script

@@ -197,6 +197,7 @@ mod tests {
             generated_tokens: 0,
             state: State::Queued,
             outcome: Outcome::Queued,
+            rank: None,
             pool: Sym::NONE,
             instance: None,
             scheduling_delay_us: None,

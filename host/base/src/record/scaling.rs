@@ -188,6 +188,28 @@ impl InstanceTotals {
                 .collect(),
         }
     }
+
+    /// Counters of two data-parallel ranks of an instance together. Times add up; of KV blocks in
+    /// use the most of each.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        let sums = Self {
+            still_queued: self.still_queued + other.still_queued,
+            still_running: self.still_running + other.still_running,
+            kv_total_blocks: self.kv_total_blocks + other.kv_total_blocks,
+            kv_peak_blocks: self.kv_peak_blocks + other.kv_peak_blocks,
+            ..Self::default()
+        };
+        let mut all = self.then(other);
+        all.logged_steps.sort_by_key(|step| step.start_us);
+        Self {
+            still_queued: sums.still_queued,
+            still_running: sums.still_running,
+            kv_total_blocks: sums.kv_total_blocks,
+            kv_peak_blocks: sums.kv_peak_blocks,
+            ..all
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Which event is next: of the front end, of a split request, or of an instance; and how far an
 //! instance may run ahead.
 
+use super::engines::Engines;
 use super::{Cluster, Disaggregation, Gateway};
 use crate::frontend::FrontEndHook;
-use crate::instance::{Instance, NEVER};
+use crate::instance::NEVER;
 
 /// When a run ends although there is more to do, microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ impl Cluster<'_> {
     /// Has the run come to its end with what has happened so far?
     fn is_over(&self) -> bool {
         self.end.is_some_and(|end| {
-            let idle = || self.backends.instances.iter().all(Instance::is_idle);
+            let idle = || self.backends.instances.iter().all(Engines::is_idle);
             self.clock >= end.from_us || self.clock >= end.idle_from_us && idle()
         })
     }

@@ -344,7 +344,7 @@ impl Cluster<'_> {
         outcome: Outcome,
     ) -> Vec<FinishedRequest> {
         let mut reports = Vec::new();
-        let acting = self.backends.acting(i);
+        let acting = self.backends.acting(i).only();
         acting.give_back(all, outcome, self.clock, &mut reports);
         let mut left = Vec::new();
         for report in reports {

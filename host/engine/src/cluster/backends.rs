@@ -1,12 +1,14 @@
 //! Simulated instances as the front end sees them.
 
 use super::config::{ClusterConfig, ClusterError};
+use super::engines::Engines;
 use super::prefix_holders::PrefixHolders;
 use crate::adapters::{AdapterCosts, AdapterState};
 use crate::frontend::{Backends, Freshness};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
 use crate::kv::KvTiers;
 use crate::latency::{Estimator, LatencyModel, Slowed};
+use crate::ranks::Ranks;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use windtunnel_base::record::{InstanceTotals, KvEvent};
@@ -20,6 +22,7 @@ type KnownAdapters = (Arc<AdapterCosts>, Arc<FxHashMap<Sym, (u32, i64)>>);
 /// How the instances of a pool are made.
 struct Recipe {
     engine: EngineConfig,
+    ranks: Ranks,
     latency: Arc<dyn LatencyModel>,
     estimator: Estimator,
     kv_tiers: Option<Arc<KvTiers>>,
@@ -32,8 +35,13 @@ struct Recipe {
 }
 
 impl Recipe {
-    /// An idle instance with an empty cache.
-    fn make(&self, index: u32, hooks: InstanceHooks) -> Instance {
+    /// An idle instance with empty caches; there are policies for each rank.
+    fn make(&self, index: u32, hooks: Vec<InstanceHooks>) -> Engines {
+        let engines = hooks.into_iter().map(|hooks| self.engine(index, hooks));
+        Engines::new(engines.collect(), self.ranks, &self.latency)
+    }
+
+    fn engine(&self, index: u32, hooks: InstanceHooks) -> Instance {
         let latency = Arc::clone(&self.latency);
         let mut instance = Instance::new(index, self.engine, latency, hooks, self.seed)
             .with_estimator(self.estimator.clone());
@@ -61,7 +69,7 @@ impl Recipe {
 
 /// The instances of all pools.
 pub(super) struct SimulatedBackends {
-    pub(super) instances: Vec<Instance>,
+    pub(super) instances: Vec<Engines>,
     /// How those of each pool are made, and the number behind its last one.
     recipes: Vec<(usize, Recipe)>,
     /// Those that cannot be scraped: views of them stay as they are.
@@ -82,7 +90,7 @@ pub(super) struct SimulatedBackends {
 
 impl SimulatedBackends {
     /// Idle instances. `names` are those of the pools, in `symbols`, `interests` those of the front
-    /// end's policies, and `hooks` are the policies inside each instance.
+    /// end's policies, and `hooks` are the policies inside each instance, rank by rank.
     pub(super) fn new(
         config: &ClusterConfig,
         names: &[Sym],
@@ -112,6 +120,7 @@ impl SimulatedBackends {
             });
             let recipe = Recipe {
                 engine,
+                ranks: pool.ranks,
                 latency: Arc::clone(&pool.latency),
                 estimator,
                 kv_tiers: pool.kv_tiers.clone(),
@@ -124,16 +133,20 @@ impl SimulatedBackends {
             };
             for _ in 0..pool.instances {
                 let index = instances.len() as u32;
-                let hooks = hooks.next().ok_or(ClusterError::NoHooks(index))?;
-                let instance = recipe.make(index, hooks);
-                let kv_total_blocks = instance.kv().total();
+                let ranks = pool.ranks.count;
+                let of_ranks: Vec<_> = hooks.by_ref().take(ranks as usize).collect();
+                if of_ranks.len() < ranks as usize {
+                    return Err(ClusterError::NoHooks(index));
+                }
+                let instance = recipe.make(index, of_ranks);
+                let [_, _, kv_total_blocks] = instance.kv_blocks();
                 instances.push(instance);
                 constants.push(InstanceView {
                     index,
                     kv_total_blocks: u32::try_from(kv_total_blocks).unwrap_or(u32::MAX),
-                    max_batch_size: engine.max_num_seqs,
+                    max_batch_size: engine.max_num_seqs.saturating_mul(ranks),
                     block_size: engine.block_size,
-                    max_step_tokens: engine.max_num_batched_tokens,
+                    max_step_tokens: engine.max_num_batched_tokens.saturating_mul(ranks),
                     pool: name.0,
                     gpus: pool.gpus_per_instance,
                     max_loras: match &pool.adapters {
@@ -166,7 +179,7 @@ impl SimulatedBackends {
     }
 
     /// Instance `i`, which is about to do something.
-    pub(super) fn acting(&mut self, i: usize) -> &mut Instance {
+    pub(super) fn acting(&mut self, i: usize) -> &mut Engines {
         let (list, marks) = &mut self.changed;
         if !marks[i] {
             marks[i] = true;
@@ -183,7 +196,8 @@ impl SimulatedBackends {
         };
         let mut old = self.instances.remove(i);
         let totals = old.finish(&mut Vec::new());
-        let new = recipe.make(i as u32, old.into_hooks());
+        let hooks = old.into_hooks().into_iter().collect();
+        let new = recipe.make(i as u32, hooks);
         self.instances.insert(i, new);
         let totals = match self.before(i) {
             Some(before) => before.then(totals),
@@ -209,7 +223,7 @@ impl SimulatedBackends {
             true => own,
             false => Arc::new(Slowed { own, factor }),
         };
-        self.instances[i].set_latency(latency);
+        self.instances[i].only().set_latency(latency);
     }
 
     /// Takes out the counters of those that were in the place of instance `i` before.
@@ -228,7 +242,7 @@ impl SimulatedBackends {
         now: i64,
     ) -> Slot {
         self.note_sent(i, &mut request);
-        self.acting(i).add_part(request, view, part, now)
+        self.acting(i).add(request, view, part, now)
     }
 
     /// Hands it a request whose KV cache is on its way, if it has blocks for that.
@@ -238,20 +252,25 @@ impl SimulatedBackends {
         request: &Request,
         view: RequestView,
     ) -> Option<Slot> {
-        let slot = self.acting(i).reserve_for_kv(request.clone(), view)?;
+        let acting = self.acting(i).only();
+        let slot = acting.reserve_for_kv(request.clone(), view)?;
         self.note_sent(i, &mut request.clone());
         Some(slot)
     }
 
     /// Remembers which prompts instance `i` may come to have in its prefix cache.
     fn note_sent(&mut self, i: usize, request: &mut Request) {
-        if self.instances[i].kv().tracks_events() {
+        let engines = self.instances[i].all();
+        if engines.iter().any(|engine| engine.kv().tracks_events()) {
             // Whoever reads the events knows of every block.
             request.private_from = u32::MAX;
         }
         let instances = &self.instances;
         if let Some(holders) = &mut self.holders {
-            let cached = |i: u32, key| instances[i as usize].kv().shows(key);
+            let cached = |i: u32, key| {
+                let engines = instances[i as usize].all();
+                engines.iter().any(|engine| engine.kv().shows(key))
+            };
             let size = self.constants[i].block_size;
             holders.sent(i as u32, request, size, cached);
         }
@@ -271,13 +290,15 @@ impl SimulatedBackends {
         events
     }
 
-    /// Leading blocks in the cache of instance `i`, which is asked whatever was sent there.
+    /// Leading blocks in the cache of instance `i`, which is asked whatever was sent there; of
+    /// several ranks in that which has the most.
     fn look_up(&self, i: usize, prompt: &TokenSeq, freshness: Freshness) -> u32 {
-        let kv = self.instances[i].kv();
-        match freshness {
+        let caches = self.instances[i].all().iter().map(Instance::kv);
+        let blocks = caches.map(|kv| match freshness {
             Freshness::Now => kv.cached_blocks_now(prompt),
             Freshness::LastRefresh => kv.cached_blocks_at_refresh(prompt),
-        }
+        });
+        blocks.max().unwrap_or(0)
     }
 
     /// The pool of instance `i`.
@@ -301,20 +322,20 @@ impl Backends for SimulatedBackends {
         }
         let instance = &self.instances[i];
         view.scraped_us = now_us;
-        let kv = instance.kv();
-        view.queue_depth = instance.queue_depth() as u32;
-        view.batch_size = instance.batch_size() as u32;
+        view.queue_depth = instance.queue_depth();
+        view.batch_size = instance.batch_size();
         let blocks = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        view.kv_used_blocks = blocks(kv.used());
-        view.kv_free_blocks = blocks(kv.free());
-        view.preemptions = instance.preemptions() as u32;
-        view.kv_utilization = if kv.total() == 0 {
+        let [used, free, total] = instance.kv_blocks();
+        view.kv_used_blocks = blocks(used);
+        view.kv_free_blocks = blocks(free);
+        view.preemptions = instance.preemptions();
+        view.kv_utilization = if total == 0 {
             0.0
         } else {
-            kv.used() as f64 / kv.total() as f64
+            used as f64 / total as f64
         };
         view.cache_hit_rate = instance.prefix_hit_rate().unwrap_or(0.0);
-        view.incoming_kv_caches = instance.incoming_kv_caches() as u32;
+        view.incoming_kv_caches = instance.incoming_kv_caches();
         (view.kept_kv_caches, view.kept_kv_blocks) = instance.kept_kv();
         if work {
             let work = instance.work();
@@ -326,12 +347,23 @@ impl Backends for SimulatedBackends {
     }
 
     fn adapters(&self, i: usize, adapters: &mut Vec<AdapterState>) {
-        adapters.extend(self.instances[i].adapters());
+        if let [only] = self.instances[i].all() {
+            adapters.extend(only.adapters());
+            return;
+        }
+        let from = adapters.len();
+        for state in self.instances[i].all().iter().flat_map(Instance::adapters) {
+            let mut known = adapters[from..].iter_mut();
+            match known.find(|known| known.adapter == state.adapter) {
+                Some(known) => known.merge(&state),
+                None => adapters.push(state),
+            }
+        }
     }
 
     fn refresh_cache_signal(&mut self) {
-        for instance in &mut self.instances {
-            instance.kv_mut().refresh_signal();
+        for engine in self.instances.iter_mut().flat_map(Engines::all_mut) {
+            engine.kv_mut().refresh_signal();
         }
     }
 

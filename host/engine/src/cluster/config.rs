@@ -9,6 +9,7 @@ use crate::frontend::FrontEndConfig;
 use crate::instance::EngineConfig;
 use crate::kv::KvTiers;
 use crate::latency::{EstimateErrors, Estimator, LatencyModel};
+use crate::ranks::Ranks;
 use std::fmt;
 use std::sync::Arc;
 use windtunnel_base::input::InputError;
@@ -91,6 +92,9 @@ pub struct PoolConfig {
     pub role: Role,
     /// Instances, at least 1; those included that come later.
     pub instances: u32,
+    /// The data-parallel ranks that each instance is; KV blocks, limits and step times are those of
+    /// a rank.
+    pub ranks: Ranks,
     /// Limits and rules of each. The cluster sets `horizon_us` and `token_events`.
     pub engine: EngineConfig,
     /// What the server of each refuses.
@@ -117,6 +121,7 @@ impl fmt::Debug for PoolConfig {
             .field("name", &self.name)
             .field("role", &self.role)
             .field("instances", &self.instances)
+            .field("ranks", &self.ranks)
             .field("engine", &self.engine)
             .field("queue_limits", &self.queue_limits)
             .field("gpus_per_instance", &self.gpus_per_instance)
@@ -160,6 +165,7 @@ impl ClusterConfig {
                 name: String::new(),
                 role: Role::Serve,
                 instances,
+                ranks: Ranks::default(),
                 engine,
                 queue_limits: QueueLimits::default(),
                 latency,
@@ -202,8 +208,10 @@ impl ClusterConfig {
     /// Most requests that all instances run at once.
     #[must_use]
     pub fn slots(&self) -> u64 {
-        let slots =
-            |pool: &PoolConfig| u64::from(pool.instances) * u64::from(pool.engine.max_num_seqs);
+        let slots = |pool: &PoolConfig| {
+            let engines = u64::from(pool.instances) * u64::from(pool.ranks.count);
+            engines.saturating_mul(pool.engine.max_num_seqs.into())
+        };
         self.pools.iter().map(slots).fold(0, u64::saturating_add)
     }
 
@@ -274,7 +282,7 @@ impl ClusterConfig {
         if self.instances() == u32::MAX {
             return Err(ClusterError::TooManyInstances);
         }
-        Ok(())
+        self.check_ranks()
     }
 }
 
@@ -282,7 +290,15 @@ impl PoolConfig {
     /// Estimates of durations on an instance of this pool.
     #[must_use]
     pub fn estimator(&self) -> Estimator {
-        Estimator::new(Arc::clone(&self.latency), self.engine.step_limits())
+        let limits = self.engine.step_limits();
+        let Ranks {
+            count, together, ..
+        } = self.ranks;
+        match together {
+            // The step-time model knows steps of all ranks, with the tokens of all.
+            true => Estimator::new(Arc::clone(&self.latency), limits.times(count)),
+            false => Estimator::new(Arc::clone(&self.latency), limits).of_ranks(count),
+        }
     }
 }
 
@@ -326,6 +342,15 @@ pub enum ClusterError {
     },
     /// There are more instances than can be numbered.
     TooManyInstances,
+    /// Data-parallel ranks are not simulated with something.
+    Ranks {
+        /// The pool's name.
+        pool: String,
+        /// Ranks of each of its instances.
+        ranks: u32,
+        /// With what.
+        with: &'static str,
+    },
     /// There are no policies for the instance of this number.
     NoHooks(u32),
 }
@@ -372,6 +397,17 @@ impl fmt::Display for ClusterError {
                     f,
                     "the pools have too many instances; expected less than {}",
                     u32::MAX
+                )
+            }
+            Self::Ranks { pool, ranks, with } => {
+                let of_pool = match pool.is_empty() {
+                    true => String::new(),
+                    false => format!(" of pool \"{pool}\""),
+                };
+                write!(
+                    f,
+                    "`dp` {ranks}{of_pool}: data-parallel ranks with a queue each are not \
+                     simulated with {with}"
                 )
             }
             Self::NoHooks(instance) => {

@@ -1,10 +1,11 @@
 //! The way of a request through the gateway: it is held while the instances are saturated, goes on
 //! to the router when its turn comes, or is turned away.
 
+use super::engines::Engines;
 use super::gateway::{Due, Known, Target};
 use super::{Cluster, Stage};
 use crate::frontend::{AtGateway, Enqueued, Held, Pending};
-use crate::instance::{Instance, NEVER};
+use crate::instance::NEVER;
 use windtunnel_base::record::{GatewayTimes, Outcome, RequestRecord, State};
 use windtunnel_base::request::Request;
 
@@ -227,7 +228,7 @@ impl Cluster<'_> {
         }
         // They may be behind, where nobody looked.
         self.advance_all(self.clock);
-        self.backends.instances.iter().all(Instance::is_idle)
+        self.backends.instances.iter().all(Engines::is_idle)
             && self.next_event.earliest().1 == NEVER
     }
 

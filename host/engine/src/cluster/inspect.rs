@@ -1,5 +1,6 @@
 //! A cluster as tests and those who watch it see it.
 
+use super::engines::Engines;
 use super::{Cluster, ClusterConfig, Disaggregation, Gateway, Instance, Stage};
 
 impl Cluster<'_> {
@@ -9,10 +10,9 @@ impl Cluster<'_> {
         &self.config
     }
 
-    /// The instances, to look at.
-    #[must_use]
-    pub fn instances(&self) -> &[Instance] {
-        &self.backends.instances
+    /// The engines of all instances, to look at: of each in turn, rank by rank.
+    pub fn engines(&self) -> impl Iterator<Item = &Instance> + '_ {
+        self.backends.instances.iter().flat_map(Engines::all)
     }
 
     /// Checks the invariants of the front end and of all instances; for tests.

@@ -2,6 +2,7 @@
 //! advance in one loop.
 
 use super::Cluster;
+use crate::instance::Instance;
 
 impl Cluster<'_> {
     /// Between two times at which something happens: what the ends of steps bring about, then the
@@ -19,18 +20,18 @@ impl Cluster<'_> {
         let now = self.clock;
         let mut begun = false;
         for i in all.clone() {
-            if self.backends.instances[i].wants_step(now) {
-                let acting = self.backends.acting(i);
+            if self.backends.instances[i].only().wants_step(now) {
+                let acting = self.backends.acting(i).only();
                 acting.begin_step(now, &mut self.reports);
                 self.after_instance(i);
                 begun = true;
             }
         }
-        let ends = self.backends.instances.iter();
-        let end_us = ends.filter_map(|i| i.step_ends_us()).max();
+        let ends = self.engines();
+        let end_us = ends.filter_map(Instance::step_ends_us).max();
         if let Some(end_us) = end_us {
             for i in all {
-                self.backends.instances[i].prolong_step(end_us);
+                self.backends.instances[i].only().prolong_step(end_us);
                 self.reschedule(i);
             }
         }

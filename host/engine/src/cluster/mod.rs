@@ -11,6 +11,7 @@ mod backends;
 mod close;
 mod config;
 mod disaggregation;
+mod engines;
 mod events;
 mod gateway;
 mod happenings;
@@ -24,6 +25,7 @@ mod next_events;
 mod nodes;
 mod prefix_holders;
 mod queue_limits;
+mod rank_limits;
 mod replay;
 mod scaling;
 mod schedule;
@@ -150,6 +152,15 @@ impl<'s> Cluster<'s> {
         source: &'s mut dyn Source,
     ) -> Result<Self, ClusterError> {
         config.check()?;
+        if let Some(pool) = config.pools.iter().find(|pool| pool.ranks.are_several())
+            && source.idle_step_us().is_some()
+        {
+            return Err(ClusterError::Ranks {
+                pool: pool.name.clone(),
+                ranks: pool.ranks.count,
+                with: "requests that are created when steps end",
+            });
+        }
         let interests = policies.interests();
         let symbols = source.symbols_mut();
         let names = config.pools.iter().map(|pool| symbols.intern(&pool.name));
@@ -492,6 +503,7 @@ impl<'s> Cluster<'s> {
             name,
             role: pool.role,
             instances: pool.instances,
+            ranks: pool.ranks.count,
             gpu: pool.gpu,
             gpus_per_instance: pool.gpus_per_instance,
         });

@@ -319,7 +319,10 @@ impl Cluster<'_> {
             return;
         };
         self.front.departed(split.decode, &split.pending.request);
-        self.backends.acting(i).release_kept(serial, self.clock);
+        self.backends
+            .acting(i)
+            .only()
+            .release_kept(serial, self.clock);
         self.reschedule(i);
         let request = split.pending.request;
         let output_tokens = request.output_tokens();
@@ -354,10 +357,13 @@ impl Cluster<'_> {
         };
         let (decode, slot, prefill) = (split.decode, split.slot, split.prefill);
         if let Some(from) = prefill {
-            self.backends.acting(from).release_kept(serial, now);
+            self.backends.acting(from).only().release_kept(serial, now);
             self.reschedule(from);
         }
-        self.backends.acting(decode).kv_lost(slot, serial, now);
+        self.backends
+            .acting(decode)
+            .only()
+            .kv_lost(slot, serial, now);
         self.reschedule(decode);
     }
 
@@ -498,7 +504,7 @@ impl Cluster<'_> {
             (split.decode, split.slot, first)
         });
         if let Some(from) = sender {
-            self.backends.acting(from).release_kept(serial, now);
+            self.backends.acting(from).only().release_kept(serial, now);
             self.reschedule(from);
         }
         let Some((decode, slot, first)) = split else {
@@ -508,7 +514,7 @@ impl Cluster<'_> {
             let request = &d.splits[&serial].pending.request;
             self.front.dispatched(decode, request);
         }
-        let acting = self.backends.acting(decode);
+        let acting = self.backends.acting(decode).only();
         acting.kv_arrived(slot, serial, now, first, &mut self.reports);
         self.after_instance(decode);
     }
@@ -538,7 +544,7 @@ impl Cluster<'_> {
             && split.record.transfer_start_us.is_none()
             && let Some(from) = split.prefill
         {
-            self.backends.acting(from).release_kept(serial, now);
+            self.backends.acting(from).only().release_kept(serial, now);
             self.reschedule(from);
         }
         let mut departure = departure;

@@ -84,13 +84,16 @@ impl Instance {
         let idle = self.running.is_empty()
             && self.arrived.is_empty()
             && (self.waiting.is_empty() || self.awaits_kv() || self.adapter_loaded_at() != NEVER);
-        if asleep && !idle && !self.config.rules.acts_on_events_alone {
+        // Of ranks that step together the group says when they choose.
+        let told = self.open_steps.is_some();
+        if asleep && !idle && !self.config.rules.acts_on_events_alone && !told {
             return Err("the engine sleeps although there is work".into());
         }
         // Work conservation: the next step starts when the last one ends, or at once.
         if let Some(at) = self.step_at
             && (at < now || at > now.max(self.busy_until).max(self.core_free_us))
             && at != self.wakes_us
+            && !told
         {
             return Err(format!(
                 "at {now} the next step is planned for {at}, the last one ends at {}",

@@ -125,6 +125,7 @@ impl Instance {
                 .timeouts
                 .peek()
                 .map_or(NEVER, |Reverse(e)| e.0.saturating_add(1));
+            self.report_load(now);
             self.ask_for_adapter(now, events);
             let others = timeout.min(self.adapter_loaded_at());
             let later = self.fast_forward(now, until.min(incoming).min(others), events);

@@ -33,6 +33,8 @@ mod part;
 mod pipeline;
 mod policies;
 mod queue_key;
+mod rank;
+mod rank_state;
 mod remote_kv;
 mod slab;
 mod slot;
@@ -53,6 +55,7 @@ pub use config::{
 };
 pub use events::{FinishedRequest, InstanceEvent};
 pub use part::{FirstToken, Part, RemoteKv};
+pub use rank_state::{Load, OpenStep};
 pub use slot::Slot;
 pub use state::{Instance, InstanceHooks};
 pub use work::Work;

@@ -12,6 +12,7 @@ use super::device_memory::MemoryLedger;
 use super::engine_request::EngineRequest;
 use super::itl_log::ItlLog;
 use super::pipeline::Pipeline;
+use super::rank_state::{LoadReports, OpenSteps};
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
@@ -93,6 +94,10 @@ pub struct Instance {
     pub(super) prefilling: Vec<Slot>,
     /// The cluster says when a step begins.
     pub(super) in_lockstep: bool,
+    /// Of its load, where it is one of several ranks.
+    pub(super) load_reports: Option<LoadReports>,
+    /// Steps whose time others say, where ranks take them together.
+    pub(super) open_steps: Option<OpenSteps>,
     /// Steps chosen so far.
     pub(super) chosen_steps: u64,
     /// Chosen steps whose output is not processed yet, the running one first.
@@ -208,6 +213,8 @@ impl Instance {
             group,
             prefilling: Vec::new(),
             in_lockstep: false,
+            load_reports: None,
+            open_steps: None,
             chosen_steps: 0,
             in_flight: VecDeque::new(),
             pipeline,
@@ -283,6 +290,18 @@ impl Instance {
     #[must_use]
     pub fn into_hooks(self) -> InstanceHooks {
         self.hooks
+    }
+
+    /// Its limits and rules.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Prompt tokens looked up in the prefix cache so far, and those of them that were there.
+    #[must_use]
+    pub fn prefix_lookups(&self) -> (u64, u64) {
+        (self.totals.prefix_queries, self.totals.prefix_hits)
     }
 
     /// Requests waiting, also for their KV cache that is on its way.

@@ -24,6 +24,7 @@ impl Instance {
     /// counts as computed from here on; its output is known when it is processed.
     pub(super) fn choose_step(&mut self, now: i64, events: &mut Vec<InstanceEvent>) {
         self.wakes_us = NEVER;
+        self.count_choice();
         if self.running.is_empty() && self.waiting_requests() == 0 {
             return;
         }
@@ -43,6 +44,7 @@ impl Instance {
         self.note_formed(now);
         if self.awaits_output() && work.requests == 0 {
             self.after_empty_choice(now, self.totals.preemptions > preemptions, events);
+            self.report_choice(now);
             return;
         }
         let schedule_us = self.config.scheduling.core.schedule(work.requests);
@@ -85,6 +87,7 @@ impl Instance {
             if self.in_flight.len() < self.most_in_flight() {
                 self.step_at = Some(chosen_us);
             }
+            self.report_choice(chosen_us);
         } else {
             self.mirror_batch();
             self.process_step(step, end_us, events);
@@ -94,6 +97,9 @@ impl Instance {
     /// When the step at hand, chosen at `chosen_us`, starts, how long it takes, and for how long of
     /// that GPUs work, if not all the time; microseconds.
     fn run_step(&mut self, work: &StepAggregates, chosen_us: i64) -> (i64, i64, Option<i64>) {
+        if self.leave_open(work, chosen_us) {
+            return (chosen_us, NEVER - chosen_us, None);
+        }
         if self.pipeline.is_some() {
             let delay_us = self.adapter_loading_us() + self.kv.take_reload_us();
             if let Some(passage) = self.pass_stages(work, chosen_us, delay_us) {
@@ -185,7 +191,7 @@ impl Instance {
     }
 
     /// Time that the step at hand waits for adapters, microseconds.
-    fn adapter_loading_us(&mut self) -> i64 {
+    pub(super) fn adapter_loading_us(&mut self) -> i64 {
         let new = self.adapters.load();
         self.totals.adapter_loads += u64::from(new);
         i64::from(new) * self.config.scheduling.lora_load_us
@@ -353,6 +359,7 @@ impl Instance {
         self.note_memory(end);
         self.spare_parts = step.parts;
         self.publish_kv_events(end, events);
+        self.report_load(end);
         // While nothing runs and an adapter is loaded, nobody can be admitted.
         let loads = self.running.is_empty() && self.adapter_loaded_at() != NEVER;
         if !self.running.is_empty() || self.waiting_requests() > 0 && !loads {

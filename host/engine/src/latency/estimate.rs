@@ -15,6 +15,17 @@ pub struct StepLimits {
     pub max_prefill_tokens: u32,
 }
 
+impl StepLimits {
+    /// Those of so many ranks that take steps together.
+    #[must_use]
+    pub fn times(self, ranks: u32) -> Self {
+        Self {
+            max_tokens: self.max_tokens.saturating_mul(ranks),
+            ..self
+        }
+    }
+}
+
 /// Most tokens and decodes that an estimate is made for; larger numbers count as these, because
 /// step-time models may iterate over them.
 const MOST_TOKENS: u32 = 1 << 24;
@@ -47,6 +58,8 @@ impl From<&InstanceView> for Ahead {
 pub struct Estimator {
     model: Arc<dyn LatencyModel>,
     limits: StepLimits,
+    /// Ranks that each do a part of what is ahead of a request on an instance.
+    ranks: u32,
     /// Without any, the model that estimates is the one that runs.
     errors: Option<EstimateErrors>,
 }
@@ -58,8 +71,16 @@ impl Estimator {
         Self {
             model,
             limits,
+            ranks: 1,
             errors: None,
         }
+    }
+
+    /// The same for instances of so many ranks, which have nothing to do with each other.
+    #[must_use]
+    pub fn of_ranks(mut self, ranks: u32) -> Self {
+        self.ranks = ranks;
+        self
     }
 
     /// The same, with answers that are wrong.
@@ -165,6 +186,12 @@ impl Estimator {
     /// model's delays before the queue and after the token. Microseconds.
     #[must_use]
     pub fn ttft_us(&self, prompt_tokens: u32, tokens: u32, ahead: Ahead) -> f64 {
+        let ranks = u64::from(self.ranks);
+        let ahead = Ahead {
+            prefill_tokens: ahead.prefill_tokens / ranks,
+            decodes: ahead.decodes / self.ranks,
+            decode_context: ahead.decode_context / ranks,
+        };
         let mut left = ahead.prefill_tokens + u64::from(tokens.max(1));
         let asked = left;
         let decodes = ahead

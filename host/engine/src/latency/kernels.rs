@@ -23,7 +23,7 @@ use super::work::StepWork;
 use crate::rules::Preset;
 use attention::Attention;
 use curve::Curve;
-use graphs::padded;
+use graphs::{LARGEST_GRAPH, padded};
 use layers::Parts;
 pub use parallel::Parallel;
 pub use part::{Measurement, Origin, StepPart};
@@ -48,6 +48,8 @@ pub struct Kernels {
     work: StepWork,
     /// Microseconds by new tokens: all that depends on nothing else.
     by_tokens: Curve,
+    /// The same and the least work in two parts, where there are several ranks.
+    of_ranks: Option<Box<OfRanks>>,
     /// Microseconds by requests: the output head.
     by_requests: Curve,
     attention: Vec<Attention>,
@@ -63,6 +65,15 @@ pub struct Kernels {
     /// What was not measured, a sentence each.
     notes: Vec<String>,
     parts: Vec<StepPart>,
+}
+
+/// What ranks of which each has a batch of its own take: each for that, and the experts on its
+/// GPUs for all.
+#[derive(Debug)]
+struct OfRanks {
+    /// Microseconds by new tokens of a rank, and by those of the mean rank.
+    by_tokens: [Curve; 2],
+    work: [StepWork; 2],
 }
 
 impl Kernels {
@@ -83,12 +94,19 @@ impl Kernels {
         let mut parts = Parts::new(tables, model, hardware, gpus, kv_element_bytes)?;
         let (attention, recurrent) = (parts.attention()?, parts.recurrent()?);
         let (by_tokens, by_requests) = (parts.by_tokens(&fit), parts.by_requests(&fit));
+        let of_ranks = (dp > 1).then(|| {
+            Box::new(OfRanks {
+                by_tokens: parts.by_tokens_of_ranks(&fit),
+                work: StepWork::of_ranks(model, hardware, tp, dp, kv_element_bytes),
+            })
+        });
         let reach = parts.reach();
         let (notes, parts) = parts.into_told(&fit);
         Ok(Self {
             fit,
             work: StepWork::new(model, hardware, tp, dp, kv_element_bytes),
             by_tokens,
+            of_ranks,
             by_requests,
             attention,
             recurrent,
@@ -138,14 +156,22 @@ impl Kernels {
     /// Microseconds on the GPUs of the replica that has the most to do: decodes are spread evenly,
     /// and so are prefills, of which there may be less than replicas.
     fn gpu_us(&self, step: &StepAggregates) -> f64 {
+        self.replica_us(step, self.dp, |tokens| {
+            self.by_tokens.at(padded(up(tokens)) as f64)
+        })
+    }
+
+    /// The same of what `dp` replicas share out; `by_tokens` has the microseconds that depend on
+    /// the tokens of one alone.
+    fn replica_us(&self, step: &StepAggregates, dp: f64, by_tokens: impl Fn(f64) -> f64) -> f64 {
         let fit = &self.fit;
         let all_prefills = f64::from(step.requests) - step.decodes as f64;
-        let prefilling = self.dp.min(all_prefills).max(1.0);
-        let (decodes, prefills) = (step.decodes as f64 / self.dp, all_prefills / prefilling);
+        let prefilling = dp.min(all_prefills).max(1.0);
+        let (decodes, prefills) = (step.decodes as f64 / dp, all_prefills / prefilling);
         let prefill_tokens = step.prefill_tokens as f64 / prefilling;
-        let tokens = step.decode_tokens() as f64 / self.dp + prefill_tokens;
+        let tokens = step.decode_tokens() as f64 / dp + prefill_tokens;
         let requests = decodes + prefills;
-        let mut us = self.by_tokens.at(padded(up(tokens)) as f64)
+        let mut us = by_tokens(tokens)
             + self.by_requests.at(requests)
             + fit.step_us
             + fit.layer_us * self.layers
@@ -212,6 +238,30 @@ impl LatencyModel for Kernels {
         let least = up(self.work.least_seconds(step) * 1e6);
         let us = rounded_us(self.gpu_us(step).max(host)).max(1);
         us.max(i64::try_from(least).unwrap_or(i64::MAX))
+    }
+
+    /// While graphs take the steps of all ranks, each is padded to the longest; else none is.
+    /// Tokens that only pad go to experts, too.
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        let OfRanks {
+            by_tokens: [own, shared],
+            work,
+        } = &**self.of_ranks.as_ref()?;
+        let mut all = StepAggregates::default();
+        ranks.iter().for_each(|rank| all.merge(rank));
+        let most = ranks.iter().map(StepAggregates::tokens).max()?;
+        let common = (most <= LARGEST_GRAPH).then(|| padded(most) as f64);
+        let mean = common.unwrap_or(all.tokens() as f64 / ranks.len() as f64);
+        let experts_us = shared.at(mean);
+        let us = ranks.iter().map(|rank| {
+            let of_tokens = |tokens| own.at(common.unwrap_or(tokens));
+            let gpu_us = self.replica_us(rank, 1.0, of_tokens) + experts_us;
+            let host_us = self.fit.host_us + self.fit.host_request_us * f64::from(rank.requests);
+            let least_us = StepWork::least_seconds_of_rank(work, rank, &all) * 1e6;
+            let least_us = i64::try_from(up(least_us)).unwrap_or(i64::MAX);
+            rounded_us(gpu_us.max(host_us)).max(least_us)
+        });
+        Some(us.fold(1, i64::max))
     }
 
     fn queueing_us(&self, prompt_tokens: u32) -> i64 {

@@ -41,6 +41,8 @@ mod floor_tests;
 #[cfg(test)]
 mod oracle_tests;
 #[cfg(test)]
+mod ranks_tests;
+#[cfg(test)]
 mod resolve_tests;
 #[cfg(test)]
 mod vector_tests;

@@ -114,6 +114,32 @@ impl StepAggregates {
         }
     }
 
+    /// Adds what another step computes.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.prefill_tokens += other.prefill_tokens;
+        self.prefill_tokens_x_prompt += other.prefill_tokens_x_prompt;
+        self.prefill_tokens_x_context += other.prefill_tokens_x_context;
+        self.prefill_tokens_squared += other.prefill_tokens_squared;
+        self.prefill_context += other.prefill_context;
+        self.decodes += other.decodes;
+        self.decode_context += other.decode_context;
+        self.draft_tokens += other.draft_tokens;
+        self.draft_pairs += other.draft_pairs;
+        for (pairs, more) in self.pairs_by_length.iter_mut().zip(other.pairs_by_length) {
+            *pairs += more;
+        }
+        if let Some(longest) = other.longest {
+            self.find_longest(longest);
+        }
+    }
+
+    /// New tokens, drafts included.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.prefill_tokens + self.decode_tokens()
+    }
+
     fn find_longest(&mut self, item: StepItem) {
         if self.longest.is_none_or(|l| l.length() < item.length()) {
             self.longest = Some(StepItem {
@@ -182,6 +208,15 @@ pub trait LatencyModel: Send + Sync {
             .stages_us
             .push(self.step_us(step, &mut std::iter::empty()));
         times.host_us = 0;
+    }
+
+    /// Time of a step that data-parallel ranks, which share the experts, take together, each with a
+    /// batch of its own: as long as the rank with the most to do needs, beside the experts that
+    /// work for all. No batch is empty: a rank without work runs one token for nothing. `None` =
+    /// the model cannot tell.
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        let _ = ranks;
+        None
     }
 
     /// Is the time of a step of decodes alone a function of their number? Then the engine calls

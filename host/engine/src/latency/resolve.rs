@@ -7,6 +7,7 @@ mod kernels;
 mod longest;
 mod measured;
 mod memory;
+mod ranks;
 mod stages;
 mod wide;
 mod xpu;
@@ -54,6 +55,17 @@ pub fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         return measured::resolve(setup);
     }
     let mut case = Case::open(setup)?;
+    if setup.dp > 1 && !setup.as_blis && case.arch.as_ref().is_some_and(|arch| !arch.is_moe()) {
+        // Replicas of a dense model have nothing to do with each other: each is a deployment.
+        let one = Setup {
+            dp: 1,
+            ..setup.clone()
+        };
+        return resolve(&one).map(|one| Resolved {
+            dp: setup.dp,
+            ..one
+        });
+    }
     let kind = case.choose()?;
     match kind {
         LatencyModelKind::KernelTables => case.kernels(),

@@ -351,7 +351,7 @@ fn wrong_names_and_numbers_are_refused() {
     assert!(error("qwen3-14b", |s| s.block_size = 0).contains("block size"));
     assert!(error("qwen3-14b", |s| s.total_kv_blocks = Some(0)).contains("KV blocks"));
     assert!(error("qwen3-14b", |s| s.gpu_memory_utilization = f64::NAN).contains("NaN"));
-    assert!(error("qwen3-14b", |s| s.dp = 2).contains("this one is dense"));
+    assert!(error("qwen3-14b", |s| (s.dp, s.as_blis) = (2, true)).contains("this one is dense"));
     assert!(error("qwen3-30b-a3b", |s| s.moe_comm_backend = Some("x".into())).contains("valid: "));
     assert!(error("x", |s| s.model_config_folder = Some("/none".into())).contains("no such file"));
     assert!(error("qwen3-14b", |s| s.hardware_config = Some("/none".into())).contains("/none"));

@@ -16,6 +16,8 @@ use windtunnel_config::{Hardware, ModelArch};
 #[derive(Clone, Debug)]
 pub struct Roofline {
     work: StepWork,
+    /// The same in two parts, of a rank and of all ranks, where there are several.
+    of_ranks: Option<Box<[StepWork; 2]>>,
     /// FLOP/s that a prefill reaches on one GPU, and a decode.
     prefill_rate: f64,
     decode_rate: f64,
@@ -37,6 +39,10 @@ impl Roofline {
         check("roofline", model, hardware, tp)?;
         let work = StepWork::new(model, hardware, tp, dp, kv_element_bytes);
         Ok(Self {
+            of_ranks: (dp > 1).then(|| {
+                let parts = StepWork::of_ranks(model, hardware, tp, dp, kv_element_bytes);
+                Box::new(parts)
+            }),
             prefill_rate: work.peak * hardware.mfu_prefill,
             decode_rate: work.peak * hardware.mfu_decode,
             work,
@@ -44,18 +50,22 @@ impl Roofline {
     }
 
     fn seconds(&self, step: &StepAggregates) -> f64 {
+        let [compute, bytes] = self.needs(&self.work, step);
+        compute.max(bytes / self.work.bandwidth)
+    }
+
+    /// Seconds of arithmetic, and bytes.
+    fn needs(&self, work: &StepWork, step: &StepAggregates) -> [f64; 2] {
         let (prefill, decoded) = (step.prefill_tokens as f64, step.decode_tokens() as f64);
         let decode_pairs = step.decode_pairs() as f64;
         let prefills = f64::from(step.requests) - step.decodes as f64;
         let pairs = StepWork::prefill_pairs(step);
-        let compute = self.work.flops(prefill, prefills, pairs, true) / self.prefill_rate
-            + self.work.flops(decoded, decoded, decode_pairs, false) / self.decode_rate;
-        let bytes = self
-            .work
-            .weight_bytes(step.prefill_tokens + step.decode_tokens())
-            + self.work.prefill_kv_bytes(step)
-            + self.work.decode_kv_bytes(step);
-        compute.max(bytes / self.work.bandwidth)
+        let compute = work.flops(prefill, prefills, pairs, true) / self.prefill_rate
+            + work.flops(decoded, decoded, decode_pairs, false) / self.decode_rate;
+        let bytes = work.weight_bytes(step.prefill_tokens + step.decode_tokens())
+            + work.prefill_kv_bytes(step)
+            + work.decode_kv_bytes(step);
+        [compute, bytes]
     }
 }
 
@@ -69,6 +79,19 @@ impl LatencyModel for Roofline {
             return 1;
         }
         truncate_us((self.seconds(step) * 1e6).ceil()).max(1)
+    }
+
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        let [own, shared] = &**self.of_ranks.as_ref()?;
+        let mut all = StepAggregates::default();
+        ranks.iter().for_each(|rank| all.merge(rank));
+        let [of_all, more] = self.needs(shared, &all);
+        let seconds = ranks.iter().map(|rank| {
+            let [compute, bytes] = self.needs(own, rank);
+            (compute + of_all).max((bytes + more) / own.bandwidth)
+        });
+        let longest = seconds.fold(0.0, f64::max);
+        Some(truncate_us((longest * 1e6).ceil()).max(1))
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {

@@ -27,6 +27,9 @@ impl LatencyModel for Slowed {
     ) -> Option<f64> {
         Some(self.own.exact_us(step, items)? * self.factor)
     }
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        Some((self.own.together_us(ranks)? as f64 * self.factor).round() as i64)
+    }
     fn stages(&self) -> usize {
         self.own.stages()
     }

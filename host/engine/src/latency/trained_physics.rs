@@ -23,6 +23,8 @@ use windtunnel_config::{Hardware, ModelArch};
 pub struct TrainedPhysics {
     coefficients: PhysicsCoefficients,
     work: StepWork,
+    /// The same in two parts, of a rank and of all ranks, where there are several.
+    of_ranks: Option<Box<[StepWork; 2]>>,
     communication: Communication,
 }
 
@@ -61,6 +63,10 @@ impl TrainedPhysics {
                 exchange: Exchange::of(comm_backend)?,
                 bandwidth: work.bandwidth / 1e6,
             },
+            of_ranks: (dp > 1).then(|| {
+                let parts = StepWork::of_ranks(model, hardware, tp, dp, kv_element_bytes);
+                Box::new(parts)
+            }),
             work,
         })
     }
@@ -100,6 +106,43 @@ impl TrainedPhysics {
         self.coefficients.decode(compute, kv)
     }
 
+    /// The same of a rank that has this step where all ranks together have `all`.
+    fn rank_us(&self, parts: &[StepWork; 2], step: &StepAggregates, all: &StepAggregates) -> f64 {
+        let [own, shared] = parts;
+        let (links, beta) = (&self.communication, &self.coefficients.beta);
+        let peak_us = 1e6 / own.peak;
+        let (mut prefill_us, mut decode_us) = (0.0, 0.0);
+        if all.prefill_tokens > 0 {
+            let pairs =
+                step.prefill_tokens_x_prompt as f64 + step.prefill_tokens_squared as f64 / 2.0;
+            let flops = own.flops(step.prefill_tokens as f64, 0.0, pairs, true)
+                + shared.flops(all.prefill_tokens as f64, 0.0, 0.0, true);
+            let kv_us = self.us(own.prefill_kv_bytes(step));
+            prefill_us = self.coefficients.prefill(flops * peak_us, kv_us);
+        }
+        if all.decodes > 0 {
+            let (tokens, pairs) = (step.decode_tokens() as f64, step.decode_pairs() as f64);
+            let flops = own.flops(tokens, 0.0, pairs, false)
+                + shared.flops(all.decode_tokens() as f64, 0.0, 0.0, false);
+            let kv_us = self.us(own.decode_kv_bytes(step));
+            decode_us = self.coefficients.decode(flops * peak_us, kv_us);
+        }
+        let tokens = step.tokens() as f64;
+        let reduced = links.all_reduce(own.layers + own.dense_layers, tokens);
+        let weights =
+            own.layer_weight_bytes(step.tokens()) + shared.layer_weight_bytes(all.tokens());
+        // It sends its own tokens; the count of messages is by those of all replicas.
+        let sent = links.dispatch(own.expert_layers, tokens * self.work.dp);
+        prefill_us
+            + decode_us
+            + beta[2] * self.us(weights)
+            + beta[3] * reduced
+            + beta[10] * sent
+            + beta[4] * own.layers
+            + beta[5] * f64::from(step.requests)
+            + beta[6]
+    }
+
     /// Step time in microseconds, not rounded; the step must not be empty.
     fn time_us(&self, step: &StepAggregates) -> f64 {
         let (work, links, beta) = (&self.work, &self.communication, &self.coefficients.beta);
@@ -134,6 +177,17 @@ impl LatencyModel for TrainedPhysics {
         }
         let least = (self.work.least_seconds(step) * 1e6).ceil();
         truncate_us(self.time_us(step).max(least)).max(1)
+    }
+
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        let parts = self.of_ranks.as_ref()?;
+        let mut all = StepAggregates::default();
+        ranks.iter().for_each(|rank| all.merge(rank));
+        let us = ranks.iter().map(|rank| {
+            let least = (StepWork::least_seconds_of_rank(parts, rank, &all) * 1e6).ceil();
+            self.rank_us(parts, rank, &all).max(least)
+        });
+        Some(truncate_us(us.fold(0.0, f64::max)).max(1))
     }
 
     fn queueing_us(&self, _prompt_tokens: u32) -> i64 {

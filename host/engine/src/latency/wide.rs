@@ -35,6 +35,14 @@ pub struct Stage {
     pub(super) messages: Vec<Message>,
 }
 
+impl Stage {
+    /// Microseconds with messages of so many tokens of a replica.
+    fn with_messages(&self, own_us: i64, tokens: f64) -> i64 {
+        let messages: f64 = self.messages.iter().map(|m| m.us(tokens)).sum();
+        own_us.saturating_add(rounded_us(messages)).max(1)
+    }
+}
+
 /// Messages of a step whose bytes grow with its tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message {
@@ -179,9 +187,8 @@ impl Wide {
 
     fn stage_us(&self, stage: &Stage, step: &StepAggregates) -> i64 {
         let tokens = (step.prefill_tokens + step.decode_tokens()) as f64 / self.dp;
-        let messages: f64 = stage.messages.iter().map(|m| m.us(tokens)).sum();
         let own = stage.own.step_us(step, &mut std::iter::empty());
-        own.saturating_add(rounded_us(messages)).max(1)
+        stage.with_messages(own, tokens)
     }
 
     fn first(&self) -> &dyn LatencyModel {
@@ -208,6 +215,18 @@ impl LatencyModel for Wide {
             .fold(0, i64::saturating_add)
             .max(self.host_us(step))
             .max(1)
+    }
+
+    /// The rank with the most tokens has the longest messages: those of the others wait for them.
+    fn together_us(&self, ranks: &[StepAggregates]) -> Option<i64> {
+        let [only] = &self.stages[..] else {
+            return None;
+        };
+        let tokens = ranks.iter().map(StepAggregates::tokens).max()?;
+        let requests = ranks.iter().map(|rank| rank.requests).max()?;
+        let own = only.own.together_us(ranks)?;
+        let host = rounded_us(self.host[0] + self.host[1] * f64::from(requests));
+        Some(only.with_messages(own, tokens as f64).max(host))
     }
 
     fn stages(&self) -> usize {

@@ -33,6 +33,8 @@ pub struct StepWork {
     experts: f64,
     /// FLOPs of a token outside attention's products of queries and keys, without the output head.
     flops_per_token: f64,
+    /// Of these, those of the routed experts.
+    expert_flops: f64,
     /// FLOPs of the output head for a token that is sampled.
     flops_per_sample: f64,
     attention: Vec<Attention>,
@@ -82,6 +84,7 @@ impl StepWork {
             expert_bytes: 0.0,
             experts: n(model.experts),
             flops_per_token: 0.0,
+            expert_flops: 0.0,
             flops_per_sample: match model.samples {
                 true => 2.0 * n(model.vocab) * n(model.hidden) / tensor / data,
                 false => 0.0,
@@ -109,7 +112,9 @@ impl StepWork {
                 EXPERTS => {
                     work.expert_bytes += part.bytes / share;
                     let active = work.experts_per_token / work.experts.max(1.0);
-                    work.flops_per_token += 2.0 * part.parameters * active / group;
+                    let flops = 2.0 * part.parameters * active / group;
+                    work.flops_per_token += flops;
+                    work.expert_flops += flops;
                 }
                 _ => {
                     work.layer_bytes += part.bytes / share;
@@ -119,6 +124,32 @@ impl StepWork {
             }
         }
         work
+    }
+
+    /// The same in two parts, for ranks of which each has a batch of its own: what a rank does for
+    /// that batch, and what the experts on a GPU do for the tokens of all ranks.
+    #[must_use]
+    pub fn of_ranks(
+        model: &ModelArch,
+        hardware: &Hardware,
+        tp: u32,
+        dp: u32,
+        kv_element_bytes: f64,
+    ) -> [Self; 2] {
+        let mut own = Self::new(model, hardware, tp, 1, kv_element_bytes);
+        own.flops_per_token -= own.expert_flops;
+        (own.expert_flops, own.expert_bytes) = (0.0, 0.0);
+        let all = Self::new(model, hardware, tp, dp, kv_element_bytes);
+        let shared = Self {
+            layer_bytes: 0.0,
+            head_bytes: 0.0,
+            flops_per_token: all.expert_flops,
+            flops_per_sample: 0.0,
+            attention: Vec::new(),
+            state_bytes: 0.0,
+            ..all
+        };
+        [own, shared]
     }
 
     /// Bytes of weights that a step of `tokens` new tokens reads in the layers: of the experts
@@ -185,11 +216,29 @@ impl StepWork {
     /// full bandwidth, or its arithmetic at the full peak.
     #[must_use]
     pub fn least_seconds(&self, step: &StepAggregates) -> f64 {
+        let [bytes, flops] = self.least_work(step);
+        (bytes / self.bandwidth).max(flops / self.peak)
+    }
+
+    /// Bytes and FLOPs of a step at least.
+    fn least_work(&self, step: &StepAggregates) -> [f64; 2] {
         let (prefill, decoded) = (step.prefill_tokens as f64, step.decode_tokens() as f64);
         let bytes = self.weight_bytes(step.prefill_tokens + step.decode_tokens());
         let flops = self.flops(prefill, 0.0, Self::prefill_pairs(step), true)
             + self.flops(decoded, decoded, step.decode_pairs() as f64, true);
-        (bytes / self.bandwidth).max(flops / self.peak)
+        [bytes, flops]
+    }
+
+    /// Seconds below which no GPU does its part [of ranks](Self::of_ranks), of which one has this
+    /// step and all together have `all`.
+    #[must_use]
+    pub fn least_seconds_of_rank(
+        [own, shared]: &[Self; 2],
+        step: &StepAggregates,
+        all: &StepAggregates,
+    ) -> f64 {
+        let ([bytes, flops], [more, of_all]) = (own.least_work(step), shared.least_work(all));
+        ((bytes + more) / own.bandwidth).max((flops + of_all) / own.peak)
     }
 }
 

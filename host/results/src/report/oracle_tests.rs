@@ -120,6 +120,7 @@ fn record(case: &Path, expected: &Value) -> RunRecord {
             state,
             outcome,
             instance,
+            rank: None,
             pool: Sym::NONE,
             scheduling_delay_us: cell("sched_delay_us").as_i64(),
             ttft_us: cell("ttft_us").as_i64(),

@@ -15,6 +15,7 @@ fn two_pools() -> RunRecord {
             name: record.symbols.intern(name),
             role: windtunnel_base::record::Role::Serve,
             instances,
+            ranks: 1,
             gpu: name.to_uppercase(),
             gpus_per_instance,
         })

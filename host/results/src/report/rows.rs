@@ -62,6 +62,9 @@ struct Row<'a> {
     /// `None` where no instance can fail: then there is no such column.
     #[serde(skip_serializing_if = "Option::is_none")]
     retries: Option<u32>,
+    /// `None` where every instance is one engine: then there is no such column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<Option<u32>>,
 }
 
 /// Which columns there are beyond those that are always there.
@@ -75,6 +78,8 @@ pub struct Extra {
     pub gateway: bool,
     /// Instances can fail.
     pub retries: bool,
+    /// Some instances are several data-parallel ranks.
+    pub ranks: bool,
 }
 
 impl Extra {
@@ -89,6 +94,7 @@ impl Extra {
                 .scaling
                 .as_ref()
                 .is_some_and(|scaling| scaling.events),
+            ranks: record.pools.iter().any(|pool| pool.ranks > 1),
         }
     }
 }
@@ -174,6 +180,7 @@ impl<'a> Row<'a> {
             gateway_dispatch_us: at_gateway(|g| g.dispatched_us),
             gateway_queue_delay_us: at_gateway(GatewayTimes::delay_us),
             retries: extra.retries.then_some(r.retries),
+            rank: extra.ranks.then_some(r.rank),
         }
     }
 }
@@ -191,7 +198,8 @@ pub enum Column {
 
 /// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names and
 /// [`SPLIT`] where some instances only prefill or only decode, [`GATEWAY`] where a gateway holds
-/// requests, [`RETRIES`] where instances can fail, and what is in them.
+/// requests, [`RETRIES`] where instances can fail, [`RANK`] where some are several data-parallel
+/// ranks, and what is in them.
 #[must_use]
 pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     let extra = Extra::of(record);
@@ -249,6 +257,9 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     }
     if extra.retries {
         all.push((RETRIES, whole(|r| r.retries.map(Into::into))));
+    }
+    if extra.ranks {
+        all.push((RANK, whole(|r| r.rank.flatten().map(Into::into))));
     }
     if extra.pools {
         let pools = text(|r| r.pool.flatten().map(str::to_owned));
@@ -340,6 +351,9 @@ impl<'a> RowStream<'a> {
                 }
                 if extra.retries {
                     columns.push(RETRIES);
+                }
+                if extra.ranks {
+                    columns.push(RANK);
                 }
                 csv.write_record(columns)?;
                 Sink::Csv(Box::new(csv))
@@ -449,6 +463,9 @@ pub const SPLIT: [&str; 4] = [
 
 /// The column behind all others that is there where instances can fail.
 pub const RETRIES: &str = "retries";
+
+/// The column behind all others where some instances are several data-parallel ranks.
+pub const RANK: &str = "rank";
 
 /// Names of the columns that are there where a gateway holds requests, behind all others.
 pub const GATEWAY: [&str; 3] = [

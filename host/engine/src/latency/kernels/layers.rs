@@ -338,6 +338,16 @@ impl<'a> Parts<'a> {
 
     /// Microseconds by new tokens of all that depends on nothing else.
     pub(super) fn by_tokens(&self, fit: &KernelFit) -> Curve {
+        self.curve(fit, [true, true])
+    }
+
+    /// The same in two parts: of what a rank does for its own tokens, and, by the tokens of the
+    /// mean rank, of the experts and the exchange, which are for all ranks.
+    pub(super) fn by_tokens_of_ranks(&self, fit: &KernelFit) -> [Curve; 2] {
+        [[true, false], [false, true]].map(|parts| self.curve(fit, parts))
+    }
+
+    fn curve(&self, fit: &KernelFit, [own, shared]: [bool; 2]) -> Curve {
         let model = self.model;
         let hidden = model.hidden as f64;
         let width = if model.is_moe() {
@@ -354,26 +364,31 @@ impl<'a> Parts<'a> {
         let bandwidth = self.hardware.bandwidth_tb_s * 1e6 * BETWEEN_SHARE;
         let between_us = model.layers as f64 * moved * 2.0 / bandwidth;
         let sums = self.sums();
+        let experts = self.experts.as_ref().filter(|_| shared);
+        let sums_of_rank = self.sums.as_ref().filter(|_| own);
         Curve::through(|tokens| {
-            let products = self.products.iter();
+            let products = self.products.iter().filter(|_| own);
             let mut us: f64 = products
                 .map(|(layers, gemm)| layers * gemm.us(tokens))
                 .sum();
-            if let Some((layers, experts)) = &self.experts {
+            if let Some((layers, experts)) = experts {
                 us += layers * experts.us(tokens * self.dp);
             }
             us *= fit.gemm;
             if tokens >= SUSTAINED_TOKENS {
                 us *= fit.sustained;
             }
-            if let Some(over_gpus) = &self.sums {
+            if let Some(over_gpus) = sums_of_rank {
                 us += sums * over_gpus.us(fit, tokens, hidden);
             }
-            if let (Some(all), Some((layers, _))) = (&self.exchange, &self.experts) {
+            if let (Some(all), Some((layers, _))) = (&self.exchange, experts) {
                 // Tokens go to all GPUs and their sums come back: what a sum over all does.
                 us += layers * all.us(fit, tokens * self.dp, hidden);
             }
-            us + self.attention_us + fit.between * between_us * tokens
+            match own {
+                true => us + self.attention_us + fit.between * between_us * tokens,
+                false => us,
+            }
         })
     }
 
