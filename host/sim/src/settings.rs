@@ -319,7 +319,7 @@ pub(crate) fn of_pools() -> Vec<&'static str> {
     below("pool.")
 }
 
-fn below(place: &str) -> Vec<&'static str> {
+pub(crate) fn below(place: &str) -> Vec<&'static str> {
     let all = SETTINGS.iter();
     let found = all.filter(|(_, key)| key.starts_with(place));
     found.map(|(name, _)| *name).collect()

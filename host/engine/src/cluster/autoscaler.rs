@@ -354,6 +354,7 @@ impl Cluster<'_> {
                 InstanceEvent::Fault(what) => self.front.fault(what),
                 InstanceEvent::WantsKv { .. }
                 | InstanceEvent::FirstToken { .. }
+                | InstanceEvent::Tokens { .. }
                 | InstanceEvent::Preempted { .. } => {}
             }
         }

@@ -32,6 +32,7 @@ struct Recipe {
     tracks_changes: bool,
     kv_events: bool,
     steps: bool,
+    reports_tokens: bool,
 }
 
 impl Recipe {
@@ -62,6 +63,9 @@ impl Recipe {
         }
         if self.steps {
             instance.track_steps();
+        }
+        if self.reports_tokens {
+            instance.report_tokens();
         }
         instance
     }
@@ -130,6 +134,7 @@ impl SimulatedBackends {
                 tracks_changes: signal_delayed && interests.has(Interests::PRECISE_PREFIX),
                 kv_events: config.front.trace.kv_events,
                 steps: config.front.trace.steps,
+                reports_tokens: false,
             };
             for _ in 0..pool.instances {
                 let index = instances.len() as u32;
@@ -176,6 +181,19 @@ impl SimulatedBackends {
             block_sizes,
             kv_events: Vec::new(),
         })
+    }
+
+    /// From now on every token is reported.
+    pub(super) fn report_tokens(&mut self) {
+        for engines in &mut self.instances {
+            engines
+                .all_mut()
+                .iter_mut()
+                .for_each(Instance::report_tokens);
+        }
+        for (_, recipe) in &mut self.recipes {
+            recipe.reports_tokens = true;
+        }
     }
 
     /// Instance `i`, which is about to do something.

@@ -304,7 +304,8 @@ impl PoolConfig {
 
 impl ClusterConfig {
     /// What policies are told of durations on instances of pool `k`.
-    pub(super) fn estimator(&self, k: usize) -> Estimator {
+    #[must_use]
+    pub fn estimator(&self, k: usize) -> Estimator {
         let exact = self.pools[k].estimator();
         match self.front.estimate_error {
             Some(error) if !error.is_none() => {

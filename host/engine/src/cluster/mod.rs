@@ -31,6 +31,7 @@ mod scaling;
 mod schedule;
 mod split_requests;
 mod stages;
+mod standalone;
 mod step_ends;
 mod transfers;
 
@@ -41,6 +42,7 @@ pub use nodes::check_nodes;
 pub use queue_limits::QueueLimits;
 pub use scaling::{Delay, Drain, NodePool, PoolScaling, Scaling};
 pub use schedule::{Resize, Schedule};
+pub use standalone::Standalone;
 
 use crate::frontend::{
     Estimators, FrontEnd, FrontEndHook, FrontEndPolicies, FrontEndRecord, Pending,
@@ -355,6 +357,8 @@ impl<'s> Cluster<'s> {
                     self.servers.prefilled(i, view.serial);
                     self.tell(EventKind::FirstToken, &view, i as u32, [1, ttft_us, 0]);
                 }
+                // Instances of a run report none.
+                InstanceEvent::Tokens { .. } => {}
                 InstanceEvent::Preempted {
                     view,
                     output_tokens,

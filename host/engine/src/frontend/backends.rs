@@ -42,6 +42,12 @@ pub trait Backends {
         let _ = (i, adapters);
     }
 
+    /// When what [`observe`](Self::observe) reads of instance `i` at `now_us` was so.
+    fn scraped_us(&self, i: usize, now_us: i64) -> i64 {
+        let _ = i;
+        now_us
+    }
+
     /// Appends the instances of which [`observe`](Self::observe) and
     /// [`adapters`](Self::adapters) may read something else than when
     /// this was asked last, in any order. New ones are among them.

@@ -549,6 +549,23 @@ impl FrontEnd {
         self.fault.get_or_insert(fault);
     }
 
+    /// Reads the instances as they are at `now`, where that is due; knows of all that there are.
+    pub fn look(&mut self, now: i64, backends: &mut impl Backends) {
+        self.signals.refresh(now, backends);
+    }
+
+    /// Requests that the admission policy has turned away.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.rejected_by_admission
+    }
+
+    /// What went wrong, in words.
+    #[must_use]
+    pub fn fault_text(&self) -> Option<String> {
+        self.fault.as_ref().map(ToString::to_string)
+    }
+
     /// Can the run not go on?
     #[must_use]
     pub fn has_fault(&self) -> bool {

@@ -36,3 +36,4 @@ pub use gateway::{Detector, Enqueued, FlowControl, GatewayQueue, Held, HeldAt};
 pub use policies::{FrontEndPolicies, StagePolicies};
 pub(crate) use positions::Positions;
 pub use predictor::Predictor;
+pub(crate) use request_views::RequestViews;

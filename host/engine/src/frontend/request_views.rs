@@ -6,7 +6,7 @@ use windtunnel_base::slo_priority::SloPriorities;
 use windtunnel_plugin_api::RequestView;
 
 /// Makes views of requests.
-pub(super) struct RequestViews {
+pub(crate) struct RequestViews {
     priorities: SloPriorities,
     /// Of `priorities` by class symbol.
     class_priorities: Vec<Option<i32>>,
@@ -16,7 +16,7 @@ pub(super) struct RequestViews {
 }
 
 impl RequestViews {
-    pub(super) fn new(priorities: SloPriorities, predictor: Option<Predictor>, seed: u64) -> Self {
+    pub(crate) fn new(priorities: SloPriorities, predictor: Option<Predictor>, seed: u64) -> Self {
         Self {
             priorities,
             class_priorities: Vec::new(),
@@ -26,7 +26,7 @@ impl RequestViews {
     }
 
     /// What policies see of a request.
-    pub(super) fn view(
+    pub(crate) fn view(
         &mut self,
         serial: u64,
         request: &Request,

@@ -117,8 +117,8 @@ impl Signals {
                 self.changes.note(i);
             }
             self.to_scrape = to_scrape;
-            for view in &mut self.views {
-                view.scraped_us = now;
+            for (i, view) in self.views.iter_mut().enumerate() {
+                view.scraped_us = backends.scraped_us(i, now);
             }
         }
         if self.cache_due(now) {

@@ -19,6 +19,16 @@ pub enum InstanceEvent {
         /// Time to first token, microseconds.
         ttft_us: i64,
     },
+    /// A request has new tokens, where [every token](super::Instance::report_tokens) is
+    /// reported.
+    Tokens {
+        /// Number of the request.
+        serial: u64,
+        /// Output tokens that it has now.
+        output_tokens: u32,
+        /// When its client has them, microseconds; may be later than now.
+        at_us: i64,
+    },
     /// A request was preempted: it lost its place in the batch.
     Preempted {
         /// The request.

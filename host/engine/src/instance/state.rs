@@ -151,6 +151,8 @@ pub struct Instance {
     pub(super) totals: InstanceTotals,
     /// Are steps kept with the requests in them?
     pub(super) tracks_steps: bool,
+    /// Is every token reported?
+    pub(super) reports_tokens: bool,
     /// Scratch lists, kept for their memory.
     pub(super) keys: Vec<f64>,
     pub(super) changes: Vec<(BatchEntry, GroupChange)>,
@@ -243,6 +245,7 @@ impl Instance {
             itl_log: ItlLog::new(config.scheduling.gap_resolution),
             totals: InstanceTotals::default(),
             tracks_steps: false,
+            reports_tokens: false,
             keys: Vec::new(),
             changes: Vec::new(),
             spare_parts: Vec::new(),
@@ -279,6 +282,19 @@ impl Instance {
     ) -> Self {
         self.adapters.slots = Some(AdapterSlots::new(costs, known));
         self
+    }
+
+    /// From now on every token is reported to whoever drives it; it must be idle.
+    pub fn report_tokens(&mut self) {
+        self.reports_tokens = true;
+        // The fast path takes many steps of which nobody hears.
+        self.config.plain = true;
+    }
+
+    /// Counters so far. Those that only the end of a run knows are 0.
+    #[must_use]
+    pub fn counters(&self) -> &InstanceTotals {
+        &self.totals
     }
 
     /// From the next step on, its steps take as long as this says.

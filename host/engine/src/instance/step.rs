@@ -411,6 +411,13 @@ impl Instance {
         if rules.prefiller_yields_token && tokens == 0 {
             return;
         }
+        if self.reports_tokens {
+            events.push(InstanceEvent::Tokens {
+                serial: request.view.serial,
+                output_tokens: request.emitted_tokens(),
+                at_us: seen_us + token_us,
+            });
+        }
         if request.has_first_token {
             if elapsed && !follows {
                 request.token_steps.push_own(waited + token_us);
