@@ -3,4 +3,12 @@
 //! This crate prints nothing and knows no flags.
 
 pub mod client;
+mod clock;
+mod connection;
+pub mod decisions;
+pub mod emulate;
+pub mod gateway;
 pub mod observe;
+mod openai;
+mod prometheus;
+mod prompts;

@@ -1,0 +1,9 @@
+//! Metrics in the text format of Prometheus: written, and read.
+
+mod histogram;
+mod page;
+mod scan;
+
+pub use histogram::Histogram;
+pub use page::{Page, escaped};
+pub use scan::samples;
