@@ -4,10 +4,12 @@ use super::accuracy::AccuracyArgs;
 use super::args::{ModelsArgs, SweepArgs};
 use super::calibrate::CalibrateArgs;
 use super::compare::CompareArgs;
+use super::emulate::EmulateArgs;
 use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
 use super::fit::FitArgs;
 use super::leaderboard::LeaderboardCommand;
+use super::live::{LiveArgs, ReplayDecisionsArgs};
 use super::observe::ObserveArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
@@ -203,6 +205,34 @@ pub enum Command {
   windtunnel score-server --listen 8080 --suite routing-mixed
   curl -s localhost:8080/evaluate -d '{\"candidate\": \"return { route = function(req, insts) return 1 end }\"}'")]
     ScoreServer(ServerArgs),
+    /// Route requests to real servers, with the policies of a simulation
+    ///
+    /// A gateway for servers with the API of OpenAI, as vLLM and SGLang have it. Admission and
+    /// routing are the same policies as in `run`: built in, a Lua file, or a compiled plugin. What
+    /// they are told comes from the servers' metrics and from the gateway's own account. The
+    /// configuration and policies are read again when their files change; a policy that fails or
+    /// is slow is replaced by a built-in one. Prints one JSON line with its address when it is
+    /// ready; ends on Ctrl-C and SIGTERM, when what is under way is done.
+    #[command(after_help = LIVE_EXAMPLES)]
+    Live(LiveArgs),
+    /// Ask the policies of a decision log the same once more, and compare
+    ///
+    /// Exit code 0: every decision is the same; 3: some are not, and the first is named.
+    #[command(after_help = "Example:
+  windtunnel replay-decisions decisions.jsonl")]
+    ReplayDecisions(ReplayDecisionsArgs),
+    /// Serve as vLLM would: OpenAI's API, metrics and timing, without model and GPU
+    ///
+    /// Each instance of the simulated cluster is a server of its own, which takes as long for a
+    /// request as the simulation does, in real or in scaled time. For whoever builds or tests what
+    /// stands in front of servers: gateways, autoscalers, load generators, dashboards. Answers are
+    /// words without a meaning, of the length that the request asks for. Prints one JSON line with
+    /// the addresses when it is ready; ends on Ctrl-C and SIGTERM.
+    #[command(
+        after_help = EMULATE_EXAMPLES,
+        mut_arg("model", |arg| arg.required(false))
+    )]
+    Emulate(Box<EmulateArgs>),
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -323,6 +353,33 @@ const TUNE_EXAMPLES: &str = "Examples:
 
   # a policy of your own: its lines --@param name = default, least..most say what to search
   windtunnel tune my-router.lua --budget 400 --holdout --out params.json";
+
+const LIVE_EXAMPLES: &str = "Examples:
+  # two servers, and a policy that was found in the tunnel
+  windtunnel live --endpoint http://127.0.0.1:8000 --endpoint http://127.0.0.1:8001 \\
+      --routing-policy my-router.lua --decision-log decisions.jsonl
+
+  # everything in a file; is it right?
+  windtunnel live gateway.yaml --check
+  windtunnel live gateway.yaml
+
+  # did it decide as the same policy does on the same input?
+  windtunnel replay-decisions decisions.jsonl";
+
+const EMULATE_EXAMPLES: &str = "Examples:
+  # one server on port 8000, as `vllm serve meta-llama/llama-3.1-8b-instruct` on an H100
+  windtunnel emulate --model meta-llama/llama-3.1-8b-instruct --hardware H100
+  curl localhost:8000/v1/completions -H 'content-type: application/json' \\
+      -d '{\"prompt\": \"Hello\", \"max_tokens\": 5}'
+
+  # four servers on ports 9000 to 9003, ten times as fast as real ones
+  windtunnel emulate --model llama-3.1-8b-instruct --num-instances 4 --port 9000 --speed 10
+
+  # one answer in a hundred breaks off, the second server crashes after a minute for 20 seconds
+  windtunnel emulate --model llama-3.1-8b-instruct --num-instances 2 --cut-rate 1 --event 60:fail:1:20
+
+  # pools of different GPUs, as the file of a run says
+  windtunnel emulate --spec cluster.yaml";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   windtunnel replay --trace-header run.yaml --trace-data run.csv --model llama-3.1-8b-instruct

@@ -13,6 +13,8 @@ mod compare;
 mod confine;
 mod disaggregation_args;
 mod effects;
+mod emulate;
+mod endings;
 mod evolve;
 mod explain;
 mod fit;
@@ -20,6 +22,7 @@ mod flow_control_args;
 mod gate;
 mod leaderboard;
 mod legacy;
+mod live;
 mod models;
 mod node_args;
 mod observe;
@@ -30,6 +33,7 @@ mod print;
 mod profile;
 mod progress;
 mod queue_growth;
+mod resimulate;
 mod scheduling_args;
 mod score;
 mod score_server;
@@ -160,6 +164,9 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Leaderboard(command) => leaderboard::leaderboard(command),
         Command::Tune(args) => tune::tune(args),
         Command::ScoreServer(args) => score_server::serve(args),
+        Command::Live(args) => live::live(args),
+        Command::ReplayDecisions(args) => live::replay_decisions(args),
+        Command::Emulate(args) => emulate::emulate(args, &explicit),
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),

@@ -9,6 +9,7 @@ mod queue;
 mod unique;
 
 use super::args::refuse_zero;
+use super::endings;
 use super::print::{say, to_stdout};
 use super::score::ScoringArgs;
 use api::Server;
@@ -18,11 +19,9 @@ use cost::CostLimits;
 use guard::Guard;
 use queue::JobQueue;
 use serde_json::json;
-use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use windtunnel_base::input::InputError;
 use windtunnel_score::Split;
@@ -146,16 +145,9 @@ async fn listen(
     let (end, mut ended) = watch::channel(false);
     let end = Arc::new(end);
     if until_stdin_closes {
-        let end = Arc::clone(&end);
-        std::thread::spawn(move || {
-            let mut part = [0; 4096];
-            while let Ok(1..) = io::stdin().lock().read(&mut part) {}
-            end.send_replace(true);
-        });
+        endings::end_with_stdin(&end);
     }
-    tokio::spawn(interrupts(Arc::clone(&end)));
-    #[cfg(unix)]
-    tokio::spawn(terminations(Arc::clone(&end)));
+    endings::end_on_signals(&end);
     let guard = guard(address);
     if !address.ip().is_loopback() && !guard.asks_for_token() {
         say(&format!(
@@ -182,33 +174,4 @@ async fn listen(
     });
     connections::serve(listener, app, server, closing).await;
     Ok(())
-}
-
-/// The first signal ends the server gracefully, the second at once, whether or not the input has
-/// ended.
-fn on_signal(end: &watch::Sender<bool>) {
-    static SIGNALLED: AtomicBool = AtomicBool::new(false);
-    if SIGNALLED.swap(true, Ordering::Relaxed) {
-        std::process::exit(1);
-    }
-    end.send_replace(true);
-}
-
-/// Waits for Ctrl-C.
-async fn interrupts(end: Arc<watch::Sender<bool>>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
-        on_signal(&end);
-    }
-}
-
-/// Waits for SIGTERM.
-#[cfg(unix)]
-async fn terminations(end: Arc<watch::Sender<bool>>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut signals) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    while signals.recv().await.is_some() {
-        on_signal(&end);
-    }
 }

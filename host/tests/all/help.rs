@@ -79,6 +79,9 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "leaderboard renew",
         "leaderboard render",
         "completions",
+        "emulate",
+        "live",
+        "replay-decisions",
     ] {
         for flag in ["--help", "-h"] {
             let ran = folder.command(&format!("{command} {flag}"));

@@ -38,6 +38,7 @@ mod kernel_tables;
 mod knowledge;
 mod lab;
 mod leaderboard;
+mod live;
 mod models;
 mod names;
 mod native;
