@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use windtunnel_base::input::InputError;
-use windtunnel_base::request::{Request, Source, Symbols};
 use windtunnel_live::emulate::faults::{FailureType, FaultRates, Happening, Mishap};
 use windtunnel_live::emulate::{self as servers, MetricNames, Options};
 use windtunnel_sim::{
     EventKind, EventSpec, PoliciesSpec, PoolSpec, RulesSpec, RunSpec, Simulation,
 };
+use windtunnel_workload::Listed;
 
 /// What answers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -287,7 +287,8 @@ fn resolve(args: &EmulateArgs, explicit: &Explicit) -> anyhow::Result<Simulation
     if explicit.has("seed") {
         run.seed = Some(args.cluster.seed);
     }
-    Ok(run.resolve_with(Box::new(FromClients(Symbols::default())), "clients")?)
+    // Requests come from clients.
+    Ok(run.resolve_with(Box::new(Listed::default()), "clients")?)
 }
 
 fn of_flags(args: &EmulateArgs, explicit: &Explicit) -> RunSpec {
@@ -312,23 +313,6 @@ fn of_flags(args: &EmulateArgs, explicit: &Explicit) -> RunSpec {
             ..PoliciesSpec::default()
         },
         ..spec::of_model(&args.model)
-    }
-}
-
-/// Requests come from clients.
-struct FromClients(Symbols);
-
-impl Source for FromClients {
-    fn next_request(&mut self) -> Option<Request> {
-        None
-    }
-
-    fn symbols(&self) -> &Symbols {
-        &self.0
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        &mut self.0
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use windtunnel_base::input::InputError;
-use windtunnel_live::decisions::traffic::{Recorded, Traffic};
+use windtunnel_live::decisions::traffic::Traffic;
 use windtunnel_sim::record::RequestRecord;
 use windtunnel_sim::{FrontSpec, OutputSpec, PoolSpec, RulesSpec, RunSpec};
 
@@ -121,7 +121,7 @@ pub fn resimulate(traffic: &Traffic, spec: Option<&Path>) -> Result<Resimulation
         outputs: OutputSpec::default(),
         ..RunSpec::default()
     };
-    let source = Box::new(Recorded::new(traffic));
+    let source = Box::new(traffic.source());
     let result = run
         .resolve_with(source, "a decision log")?
         .run(&mut |_| ())?;

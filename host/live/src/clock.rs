@@ -1,6 +1,6 @@
-//! Simulated time that passes with the machine's.
+//! The machine's time, and simulated time that passes with it.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Simulated microseconds since a start, so many for each that passes.
 #[derive(Clone, Copy, Debug)]
@@ -30,4 +30,10 @@ impl Clock {
         at.unwrap_or(Duration::MAX)
             .saturating_sub(self.started.elapsed())
     }
+}
+
+/// Time since 1970; none for a machine whose clock stands before that.
+pub fn since_1970() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
 }

@@ -8,6 +8,7 @@ mod connection;
 pub mod decisions;
 pub mod emulate;
 pub mod gateway;
+mod locks;
 pub mod observe;
 mod openai;
 mod prometheus;

@@ -1,7 +1,7 @@
 //! A workload that was opened.
 
 use std::path::Path;
-use windtunnel_base::request::{Request, Source, Symbols};
+use windtunnel_base::request::Source;
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_workload::Trace;
 
@@ -48,23 +48,5 @@ impl Opened {
             says_accepted: trace.says_accepted(),
             ..Self::of(Box::new(trace), description, horizon_us)
         }
-    }
-}
-
-/// Sends nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Nobody(Symbols);
-
-impl Source for Nobody {
-    fn next_request(&mut self) -> Option<Request> {
-        None
-    }
-
-    fn symbols(&self) -> &Symbols {
-        &self.0
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        &mut self.0
     }
 }

@@ -8,7 +8,6 @@ use crate::deployment::{Deployment, Play, defaults};
 use crate::disaggregation;
 use crate::flow_control;
 use crate::names::{Mentions, Seen};
-use crate::opened::Nobody;
 use crate::profile;
 use crate::released;
 use crate::scheduling::check_drafts;
@@ -32,7 +31,7 @@ use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::slo::SloTargets;
 use windtunnel_results::metrics::summary::RunSummary;
 use windtunnel_results::report::{self, GeneratorInputs, ReportInputs, Results, json};
-use windtunnel_workload::InfiniteCache;
+use windtunnel_workload::{InfiniteCache, Listed};
 
 /// A run that is known to make sense, ready to be carried out.
 ///
@@ -419,7 +418,7 @@ impl Simulation {
     }
 
     pub(crate) fn take_source(&mut self) -> Box<dyn Source> {
-        std::mem::replace(&mut self.workload.source, Box::new(Nobody::default()))
+        std::mem::replace(&mut self.workload.source, Box::new(Listed::default()))
     }
 
     fn carry_out(

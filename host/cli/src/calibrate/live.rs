@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_base::record::{InstanceTotals, RequestRecord};
-use windtunnel_base::request::{Request, RequestId, Source, Span, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, RequestId, Span, Symbols, TokenSeq};
 use windtunnel_live::observe::{Observed, summarize};
 use windtunnel_results::calibrate::{
     Calibration, Hits, Network, Options, RealRequest, SimulatedRequest, calibrate,
 };
 use windtunnel_sim::RunSpec;
 use windtunnel_sim::fit::{FitRequest, fit};
-use windtunnel_workload::measured;
 use windtunnel_workload::trace_v2::observed::Status;
+use windtunnel_workload::{Listed, measured};
 
 /// What a fit to the other loads has changed at the load that was held out.
 pub struct HeldOut {
@@ -64,7 +64,7 @@ pub fn compare(
     };
     // Wrong settings are found before the server is asked.
     let nobody: Vec<&Observed> = Vec::new();
-    simulated.resolve_with(Box::new(Again::of(&nobody)), "nothing")?;
+    simulated.resolve_with(Box::new(again(&nobody)), "nothing")?;
     let sent = RunSpec {
         seed: simulated.seed,
         horizon_us: common.horizon,
@@ -155,7 +155,7 @@ fn compare_load(
     load: &Load,
 ) -> anyhow::Result<Compared> {
     let observed: Vec<&Observed> = load.seen.observation.requests.iter().collect();
-    let simulation = simulated.resolve_with(Box::new(Again::of(&observed)), &load.name)?;
+    let simulation = simulated.resolve_with(Box::new(again(&observed)), &load.name)?;
     let result = simulation.run(&mut |_| ())?;
     for note in &result.notes {
         say(&format!("note: {note}"));
@@ -262,93 +262,65 @@ fn fit_loads(
 
 /// What was sent, once more: every request when it was sent, with the tokens that the server
 /// counted.
-struct Again {
-    requests: std::vec::IntoIter<Request>,
-    symbols: Symbols,
-}
-
-impl Again {
-    fn of(observed: &[&Observed]) -> Self {
-        let mut symbols = Symbols::default();
-        let streams = observed.iter().flat_map(|o| {
-            let sequences = [&o.request.prompt, &o.request.output];
-            sequences.into_iter().flat_map(|seq| seq.spans())
+fn again(observed: &[&Observed]) -> Listed {
+    let mut symbols = Symbols::default();
+    let streams = observed.iter().flat_map(|o| {
+        let sequences = [&o.request.prompt, &o.request.output];
+        sequences.into_iter().flat_map(|seq| seq.spans())
+    });
+    let unused = streams.map(|span| span.stream + 1).max().unwrap_or(0);
+    let from_us = observed.iter().map(|o| o.sent_us).min().unwrap_or(0);
+    let mut requests: Vec<Request> = Vec::new();
+    for (k, o) in observed.iter().enumerate() {
+        let row = &o.row;
+        let free = unused + k as u32;
+        let mut name = |text: &str| symbols.intern(text);
+        let mut prompt = TokenSeq::default();
+        prompt.extend_from(&o.request.prompt, row.prompt_tokens());
+        let more = row.prompt_tokens() - prompt.len();
+        prompt.push(Span {
+            stream: free,
+            start: 0,
+            len: more,
         });
-        let unused = streams.map(|span| span.stream + 1).max().unwrap_or(0);
-        let from_us = observed.iter().map(|o| o.sent_us).min().unwrap_or(0);
-        let mut requests: Vec<Request> = Vec::new();
-        for (k, o) in observed.iter().enumerate() {
-            let row = &o.row;
-            let free = unused + k as u32;
-            let mut name = |text: &str| symbols.intern(text);
-            let mut prompt = TokenSeq::default();
-            prompt.extend_from(&o.request.prompt, row.prompt_tokens());
-            let more = row.prompt_tokens() - prompt.len();
-            prompt.push(Span {
-                stream: free,
-                start: 0,
-                len: more,
-            });
-            // An answer that never came, or in part, may have been computed all the same.
-            let came = match row.status {
-                Status::Ok => row.output_tokens,
-                _ => o.request.output.len(),
-            };
-            let mut output = TokenSeq::default();
-            // Behind other tokens than the workload's, it is another answer than the workload's.
-            if prompt == o.request.prompt {
-                output.extend_from(&o.request.output, came);
-            }
-            output.push(Span {
-                stream: free,
-                start: more,
-                len: came - output.len(),
-            });
-            let arrival_us = o.sent_us - from_us;
-            requests.push(Request {
-                private_from: u32::MAX,
-                max_output_tokens: came,
-                deadline_us: match o.request.deadline_us {
-                    0 => 0,
-                    deadline => (deadline - o.request.arrival_us).saturating_add(arrival_us),
-                },
-                slo_ttft_us: row.slo_ttft_us,
-                client: name(&row.client),
-                tenant: name(&row.tenant),
-                slo_class: name(&row.slo_class),
-                client_priority: row.priority,
-                model: name(&row.model),
-                adapter: name(&row.adapter),
-                session: name(&row.session),
-                round: row.round,
-                prefix_group: name(&row.prefix_group),
-                prefix_tokens: row.prefix_tokens,
-                streaming: row.streaming,
-                ..Request::new(RequestId::Number(k as u64), arrival_us, prompt, output)
-            });
+        // An answer that never came, or in part, may have been computed all the same.
+        let came = match row.status {
+            Status::Ok => row.output_tokens,
+            _ => o.request.output.len(),
+        };
+        let mut output = TokenSeq::default();
+        // Behind other tokens than the workload's, it is another answer than the workload's.
+        if prompt == o.request.prompt {
+            output.extend_from(&o.request.output, came);
         }
-        requests.sort_by_key(|r| r.arrival_us);
-        Self {
-            requests: requests.into_iter(),
-            symbols,
-        }
+        output.push(Span {
+            stream: free,
+            start: more,
+            len: came - output.len(),
+        });
+        let arrival_us = o.sent_us - from_us;
+        requests.push(Request {
+            private_from: u32::MAX,
+            max_output_tokens: came,
+            deadline_us: match o.request.deadline_us {
+                0 => 0,
+                deadline => (deadline - o.request.arrival_us).saturating_add(arrival_us),
+            },
+            slo_ttft_us: row.slo_ttft_us,
+            client: name(&row.client),
+            tenant: name(&row.tenant),
+            slo_class: name(&row.slo_class),
+            client_priority: row.priority,
+            model: name(&row.model),
+            adapter: name(&row.adapter),
+            session: name(&row.session),
+            round: row.round,
+            prefix_group: name(&row.prefix_group),
+            prefix_tokens: row.prefix_tokens,
+            streaming: row.streaming,
+            ..Request::new(RequestId::Number(k as u64), arrival_us, prompt, output)
+        });
     }
-}
-
-impl Source for Again {
-    fn next_request(&mut self) -> Option<Request> {
-        self.requests.next()
-    }
-
-    fn size_hint(&self) -> Option<u64> {
-        Some(self.requests.len() as u64)
-    }
-
-    fn symbols(&self) -> &Symbols {
-        &self.symbols
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        &mut self.symbols
-    }
+    requests.sort_by_key(|r| r.arrival_us);
+    Listed::new(requests, symbols)
 }

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
-use windtunnel_base::input::{InputError, hint};
+use windtunnel_base::input::InputError;
 use windtunnel_base::rng::Stream;
-use windtunnel_live::client::{Client, Exchange, refusal};
+use windtunnel_live::client::{Client, Exchange};
 
 /// Longest prompt where nobody says how many tokens a step may have: vLLM's own default.
 const ONE_STEP: u64 = 2048;
@@ -119,41 +119,19 @@ fn seed() -> u64 {
 
 /// Asks a server what it is; gives the model's name.
 async fn discover(client: &Client, measured: &mut MeasuredArgs) -> Result<String, InputError> {
-    let path = "/v1/models";
-    let answer = client.get(path).await?;
-    let wrong = |what: String| InputError::new(format!("{}{path}: {what}", client.url()));
-    if answer.status != StatusCode::OK {
-        return Err(wrong(refusal(answer.status, &answer.text)));
-    }
-    let value: Option<Value> = serde_json::from_str(&answer.text).ok();
-    let models = value.as_ref().and_then(|v| v.get("data")?.as_array());
-    let models = models.ok_or_else(|| {
-        wrong("expected a list of models as OpenAI's API gives it; is this another server?".into())
-    })?;
-    let name = |model: &Value| model.get("id")?.as_str().map(str::to_owned);
-    let names: Vec<String> = models.iter().filter_map(name).collect();
-    let model = match (&measured.model, names.as_slice()) {
-        (Some(asked), names) if names.contains(asked) => asked.clone(),
-        (Some(asked), names) => {
-            let names = names.iter().map(String::as_str);
-            let near = hint("; ", asked, names.clone());
-            let listed: Vec<&str> = names.take(8).collect();
-            return Err(wrong(format!(
-                "there is no model {asked:?}{near}; it serves {}",
-                listed.join(", ")
-            )));
-        }
-        (None, [only]) => only.clone(),
-        (None, []) => return Err(wrong("it serves no model".into())),
-        (None, several) => {
-            return Err(wrong(format!(
-                "it serves {}; say with --model which one is measured",
-                several.join(", ")
-            )));
+    let models = client.models().await?;
+    let model = match (&measured.model, models.list.as_slice()) {
+        (Some(asked), _) => models.find(asked)?,
+        (None, [only]) => only,
+        (None, []) => return Err(models.wrong("it serves no model")),
+        (None, _) => {
+            let several = models.names().join(", ");
+            let what = format!("it serves {several}; say with --model which one is measured");
+            return Err(models.wrong(what));
         }
     };
-    let listed = models.iter().find(|m| name(m).as_ref() == Some(&model));
-    let length = listed.and_then(|m| m.get("max_model_len")?.as_u64());
+    let length = model.max_model_len;
+    let model = model.name.clone();
     measured.max_model_len = measured.max_model_len.or(length);
     measured.model = Some(model.clone());
     if measured.engine.is_none()

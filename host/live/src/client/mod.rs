@@ -1,14 +1,17 @@
 //! A client of an HTTP server with the API of OpenAI: HTTP/1.1 without TLS, over connections that
 //! are used again.
 
+mod models;
 mod stream;
 
+pub use models::{ServedModel, ServedModels};
 pub use stream::{Arrival, Events, Exchange, message_of};
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -118,6 +121,42 @@ pub struct Client {
     idle: Idle,
 }
 
+/// Host and port of a URL, and what stands before `/v1`.
+fn server_of(url: &str) -> Result<(Authority, String), InputError> {
+    let wrong = |what: &str| {
+        let example = "expected a URL such as http://127.0.0.1:8000";
+        InputError::new(format!("{url:?}: {what}; {example}"))
+    };
+    let parsed: Uri = url.parse().map_err(|_| wrong("this is no URL"))?;
+    match parsed.scheme_str() {
+        Some("http") => {}
+        Some("https") => {
+            let why = "https is not spoken here: name the server itself, or a tunnel to it";
+            return Err(wrong(why));
+        }
+        _ => return Err(wrong("there is no http:// in front")),
+    }
+    let authority = parsed.authority().ok_or_else(|| wrong("no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(wrong("a name and a password are not sent to servers"));
+    }
+    if parsed.query().is_some() {
+        return Err(wrong("there is something behind a question mark"));
+    }
+    let base = parsed.path().trim_end_matches('/');
+    let base = base.strip_suffix("/v1").unwrap_or(base);
+    Ok((authority.clone(), base.to_owned()))
+}
+
+/// The URL of a server without a slash and `/v1` at its end.
+///
+/// # Errors
+/// When it is none that a client can use.
+pub fn base_url(url: &str) -> Result<String, InputError> {
+    let (authority, base) = server_of(url)?;
+    Ok(format!("http://{authority}{base}"))
+}
+
 /// What a server answered to a question that is no completion.
 pub struct Answer {
     /// Its status.
@@ -132,34 +171,13 @@ impl Client {
     /// # Errors
     /// When the URL is none that it can use.
     pub fn new(url: &str, key: Option<String>) -> Result<Self, InputError> {
-        let wrong = |what: &str| {
-            let example = "expected a URL such as http://127.0.0.1:8000";
-            InputError::new(format!("{url:?}: {what}; {example}"))
-        };
-        let parsed: Uri = url.parse().map_err(|_| wrong("this is no URL"))?;
-        match parsed.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                let why = "https is not spoken here: name the server itself, or a tunnel to it";
-                return Err(wrong(why));
-            }
-            _ => return Err(wrong("there is no http:// in front")),
-        }
-        let authority = parsed.authority().ok_or_else(|| wrong("no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(wrong("a name and a password are not sent to servers"));
-        }
-        if parsed.query().is_some() {
-            return Err(wrong("there is something behind a question mark"));
-        }
-        let base = parsed.path().trim_end_matches('/');
-        let base = base.strip_suffix("/v1").unwrap_or(base);
+        let (authority, base) = server_of(url)?;
         Ok(Self {
             url: format!("http://{authority}{base}"),
             host: authority.host().trim_matches(['[', ']']).to_owned(),
             port: authority.port_u16().unwrap_or(80),
             authority: authority.to_string(),
-            base: base.to_owned(),
+            base,
             key,
             started: Instant::now(),
             idle: Idle::default(),

@@ -49,24 +49,22 @@ impl DecisionLog {
         self.0.borrow_mut().write(entry);
     }
 
-    /// Other policies begin: what is known so far is told again.
-    pub fn begin(&self, symbols: &Symbols, entry: impl FnOnce(Vec<String>) -> Entry) {
+    /// Other policies begin: names are told again, those that were known before the policies were
+    /// made. Who makes them again learns the others from them, as `symbols` did.
+    pub fn begin(
+        &self,
+        symbols: &Symbols,
+        known_before: u32,
+        entry: impl FnOnce(Vec<String>) -> Entry,
+    ) {
         let mut inner = self.0.borrow_mut();
         inner.views.clear();
         inner.shown.clear();
         inner.names.clear();
         inner.learn(symbols);
         inner.told = inner.names.len();
-        let entry = entry(inner.names.clone());
-        inner.write(&entry);
-    }
-
-    /// The policies were made, and have asked about names: who makes them again asks about the
-    /// same.
-    pub fn made(&self, symbols: &Symbols) {
-        let mut inner = self.0.borrow_mut();
-        inner.learn(symbols);
-        inner.told = inner.names.len();
+        let before = inner.names[..known_before as usize].to_vec();
+        inner.write(&entry(before));
     }
 
     /// Names that requests to come may have.

@@ -5,8 +5,9 @@ use super::fields::Named;
 use rustc_hash::FxHashMap;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use windtunnel_base::request::{Request, RequestId, Source, Span, Sym, Symbols, TokenSeq};
+use windtunnel_base::request::{Request, RequestId, Span, Sym, Symbols, TokenSeq};
 use windtunnel_plugin_api::RequestView;
+use windtunnel_workload::Listed;
 
 /// A request, and what became of it.
 #[derive(Clone, Debug)]
@@ -125,6 +126,13 @@ impl Traffic {
             .sort_by_key(|logged| logged.request.source_tag);
     }
 
+    /// The requests, as a workload.
+    #[must_use]
+    pub fn source(&self) -> Listed {
+        let requests = self.requests.iter().map(|logged| logged.request.clone());
+        Listed::new(requests.collect(), self.symbols.clone())
+    }
+
     fn name(&mut self, number: u32) -> Sym {
         match self.names.get(&number) {
             Some(name) => self.symbols.intern(name),
@@ -148,39 +156,4 @@ impl Traffic {
 /// A stream that no other request begins.
 fn fresh(serial: u64) -> u32 {
     (serial % (1 << 31)) as u32
-}
-
-/// The requests, as a workload.
-pub struct Recorded {
-    requests: std::vec::IntoIter<Request>,
-    symbols: Symbols,
-}
-
-impl Recorded {
-    /// The requests of `traffic`.
-    pub fn new(traffic: &Traffic) -> Self {
-        let requests = traffic.requests.iter().map(|logged| logged.request.clone());
-        Self {
-            requests: requests.collect::<Vec<_>>().into_iter(),
-            symbols: traffic.symbols.clone(),
-        }
-    }
-}
-
-impl Source for Recorded {
-    fn next_request(&mut self) -> Option<Request> {
-        self.requests.next()
-    }
-
-    fn size_hint(&self) -> Option<u64> {
-        Some(self.requests.len() as u64)
-    }
-
-    fn symbols(&self) -> &Symbols {
-        &self.symbols
-    }
-
-    fn symbols_mut(&mut self) -> &mut Symbols {
-        &mut self.symbols
-    }
 }

@@ -1,8 +1,8 @@
 //! What a server counts of itself since it started, as vLLM 0.32 does.
 
 use super::job::{End, Load};
-use crate::prometheus::{Histogram, Page, escaped};
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::clock::since_1970;
+use crate::prometheus::{Histogram, MetricNames, Page, escaped};
 use windtunnel_base::record::RequestRecord;
 use windtunnel_engine::instance::Instance;
 
@@ -28,15 +28,6 @@ const REQUEST: [f64; 21] = [
 ];
 const PREEMPTIONS: [f64; 7] = [1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0];
 const PARAM_N: [f64; 5] = [1.0, 2.0, 5.0, 10.0, 20.0];
-
-/// Whose names metrics have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricNames {
-    /// Those of vLLM 0.32.
-    Vllm,
-    /// Those of SGLang.
-    Sglang,
-}
 
 /// What a server counts.
 pub struct Counters {
@@ -312,7 +303,7 @@ impl Counters {
                     escaped(&running),
                     escaped(&waiting)
                 ),
-                unix_seconds(),
+                since_1970().as_secs_f64(),
             )],
         );
         for (name, help, histogram) in [
@@ -493,9 +484,4 @@ impl Counters {
         }
         page.into_text()
     }
-}
-
-fn unix_seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
 }

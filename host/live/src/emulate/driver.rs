@@ -1,10 +1,11 @@
 //! The engine behind the servers: it passes the time of the simulation as the machine's passes,
 //! and tells the servers what happens.
 
-use super::counters::{Counters, MetricNames};
+use super::counters::Counters;
 use super::job::{Command, End, Job, Load, News};
 use super::log::RequestLog;
 use crate::clock::Clock;
+use crate::prometheus::MetricNames;
 use crate::prompts::Prefixes;
 use crate::prompts::text::hash;
 use rustc_hash::FxHashMap;
@@ -183,8 +184,20 @@ impl Driver {
     }
 
     fn advance(&mut self, i: usize, now_us: i64) {
+        self.act(i, now_us, |engine, events| {
+            engine.advance_to(i, now_us, events)
+        });
+    }
+
+    /// Does something with instance `i`, and hears what comes of it.
+    fn act(
+        &mut self,
+        i: usize,
+        now_us: i64,
+        act: impl FnOnce(&mut Standalone, &mut Vec<InstanceEvent>),
+    ) {
         let mut events = std::mem::take(&mut self.events);
-        self.engine.advance_to(i, now_us, &mut events);
+        act(&mut self.engine, &mut events);
         self.hear(i, now_us, &mut events);
         self.events = events;
         self.next_us[i] = self.engine.next_event_us(i);
@@ -290,11 +303,9 @@ impl Driver {
             }
             Command::Crash(i) => {
                 self.advance(i, now_us);
-                let mut events = std::mem::take(&mut self.events);
-                self.engine.restart(i, now_us, &mut events);
-                self.hear(i, now_us, &mut events);
-                self.events = events;
-                self.next_us[i] = self.engine.next_event_us(i);
+                self.act(i, now_us, |engine, events| {
+                    engine.restart(i, now_us, events)
+                });
                 let longest = self.engine.instance(i).config().max_model_len;
                 self.counters[i] = Counters::new(longest);
             }

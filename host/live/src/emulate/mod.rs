@@ -13,9 +13,9 @@ mod http;
 mod job;
 mod log;
 
-pub use counters::MetricNames;
+pub use crate::prometheus::MetricNames;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, since_1970};
 use driver::Driver;
 use faults::{FaultRates, Happening};
 use http::{Facts, Server};
@@ -27,7 +27,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 use windtunnel_base::input::plain;
 use windtunnel_engine::cluster::Standalone;
@@ -100,7 +99,6 @@ pub fn serve(
     let addresses: Result<Vec<SocketAddr>, _> =
         listeners.iter().map(TcpListener::local_addr).collect();
     let addresses = addresses.map_err(|e| plain(&e))?;
-    let created = SystemTime::now().duration_since(UNIX_EPOCH);
     let facts = Arc::new(Facts {
         model: options.model,
         api_key: options.api_key,
@@ -109,7 +107,7 @@ pub fn serve(
         output_tokens: options.output_tokens,
         echo: options.echo,
         seed: options.seed,
-        created: created.map_or(0, |since| since.as_secs()),
+        created: since_1970().as_secs(),
         names: options.names,
     });
     let (commands, orders) = mpsc::channel();

@@ -1,7 +1,8 @@
 //! How many requests may be sent again: a share of all, so that a cluster that fails does not get
 //! more to do.
 
-use std::sync::{Mutex, PoisonError};
+use crate::locks::lock;
+use std::sync::Mutex;
 
 /// Retries that are saved up at most, and those that are there at the start.
 const MOST: f64 = 100.0;
@@ -20,13 +21,13 @@ impl Default for Budget {
 impl Budget {
     /// A request came.
     pub fn earn(&self, share: f64) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = lock(&self.0);
         *left = (*left + share).min(MOST);
     }
 
     /// Takes one, if there is one.
     pub fn spend(&self) -> bool {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = lock(&self.0);
         let enough = *left >= 1.0;
         if enough {
             *left -= 1.0;

@@ -1,5 +1,7 @@
 //! The file of a gateway.
 
+use crate::client::base_url;
+use crate::prometheus::MetricNames;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,7 +22,7 @@ pub struct Config {
     /// A name whose addresses are servers.
     pub dns: Option<DnsSpec>,
     /// Whose names the servers' metrics have.
-    pub engine: Engine,
+    pub engine: MetricNames,
     /// Model of the servers: with it, policies may ask for estimates of durations.
     pub model: Option<String>,
     /// What servers run on, by the name of their pool, as in the file of a run.
@@ -64,7 +66,7 @@ impl Default for Config {
             endpoints: Vec::new(),
             endpoints_file: None,
             dns: None,
-            engine: Engine::Vllm,
+            engine: MetricNames::Vllm,
             model: None,
             pools: Vec::new(),
             policies: PoliciesSpec::default(),
@@ -121,16 +123,6 @@ pub struct DnsSpec {
 
 fn five() -> f64 {
     5.0
-}
-
-/// Whose names metrics have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Engine {
-    /// Those of vLLM.
-    Vllm,
-    /// Those of SGLang.
-    Sglang,
 }
 
 /// A policy that decides for show.
@@ -380,8 +372,7 @@ impl Config {
 fn check_endpoints(all: &[EndpointSpec]) -> Result<(), InputError> {
     let (mut urls, mut names) = (BTreeSet::new(), BTreeSet::new());
     for endpoint in all {
-        super::url::base_of(&endpoint.url)
-            .map_err(|e| InputError::new(format!("endpoints: {e}")))?;
+        base_url(&endpoint.url).map_err(|e| InputError::new(format!("endpoints: {e}")))?;
         if !urls.insert(&endpoint.url) {
             return Err(InputError::new(format!(
                 "endpoints: {} is there twice",

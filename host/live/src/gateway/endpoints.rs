@@ -2,10 +2,11 @@
 
 use super::config::{Config, EndpointSpec};
 use super::message::{Described, Message};
-use super::url::base_of;
+use crate::client::base_url;
+use crate::locks::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A server.
@@ -46,7 +47,7 @@ struct State {
 
 impl Endpoint {
     fn new(number: usize, spec: &EndpointSpec) -> Self {
-        let base = base_of(&spec.url).unwrap_or_else(|_| spec.url.clone());
+        let base = base_url(&spec.url).unwrap_or_else(|_| spec.url.clone());
         Self {
             number,
             name: spec.name.clone().unwrap_or_else(|| base.clone()),
@@ -68,7 +69,7 @@ impl Endpoint {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Is it in some list?
@@ -130,7 +131,7 @@ impl Endpoints {
     /// not any more get no new requests.
     pub fn set(&self, specs: &[EndpointSpec]) {
         let mut list = lock(&self.list);
-        let base = |spec: &EndpointSpec| base_of(&spec.url).unwrap_or_default();
+        let base = |spec: &EndpointSpec| base_url(&spec.url).unwrap_or_default();
         for endpoint in list.iter() {
             let spec = specs.iter().find(|spec| base(spec) == endpoint.base);
             let mut state = endpoint.state();
@@ -226,10 +227,6 @@ impl Endpoints {
 fn numbers(list: &[Arc<Endpoint>], is: impl Fn(&Endpoint) -> bool) -> Vec<u32> {
     let those = list.iter().filter(|endpoint| is(endpoint));
     those.map(|endpoint| endpoint.number as u32).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ mod proxy;
 mod scrape;
 mod shared;
 mod tally;
-mod url;
 mod watch_files;
 
 pub use control::policies::pair;
 pub use policy_files::fingerprints;
 
+use crate::clock::since_1970;
 use budget::Budget;
 use config::Config;
 use control::Control;
@@ -37,7 +37,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, RwLock, mpsc};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 use windtunnel_base::input::{InputError, plain};
 use windtunnel_base::request::Symbols;
@@ -92,7 +92,6 @@ pub fn serve(
     let client = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .build(connector);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let gateway = Arc::new(Gateway {
         config: RwLock::new(Arc::clone(&config)),
         endpoints,
@@ -103,7 +102,7 @@ pub fn serve(
         under_way: AtomicUsize::new(0),
         budget: Budget::default(),
         adapters: RwLock::new(BTreeSet::new()),
-        started: since.map_or(0, |since| since.as_nanos() as u64),
+        started: since_1970().as_nanos() as u64,
     });
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

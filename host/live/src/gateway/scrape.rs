@@ -1,7 +1,6 @@
 //! What servers say of themselves, read off their metrics.
 
-use super::config::Engine;
-use crate::prometheus::samples;
+use crate::prometheus::{MetricNames, samples};
 
 /// What a server said.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,10 +54,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// When one that must be there is not, by its name.
-    pub fn read(page: &str, engine: Engine) -> Result<Self, String> {
+    pub fn read(page: &str, engine: MetricNames) -> Result<Self, String> {
         let names = match engine {
-            Engine::Vllm => VLLM,
-            Engine::Sglang => SGLANG,
+            MetricNames::Vllm => VLLM,
+            MetricNames::Sglang => SGLANG,
         };
         let mut sums = [
             (names.waiting, 0.0, 0u32),
@@ -134,7 +133,7 @@ mod tests {
             vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"1000\",cache_dtype=\"auto\"} 1\n\
             vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"old\",waiting_lora_adapters=\"\"} 10\n\
             vllm:lora_requests_info{max_lora=\"4\",running_lora_adapters=\"a,b\",waiting_lora_adapters=\"c\"} 11\n";
-        let snapshot = Snapshot::read(page, Engine::Vllm).unwrap();
+        let snapshot = Snapshot::read(page, MetricNames::Vllm).unwrap();
         let names = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let expected = Snapshot {
             waiting: 4.0,
@@ -146,7 +145,7 @@ mod tests {
             adapters: Some((names("a,b"), names("c"), 4)),
         };
         assert_eq!(snapshot, expected);
-        let error = Snapshot::read(page, Engine::Sglang).unwrap_err();
+        let error = Snapshot::read(page, MetricNames::Sglang).unwrap_err();
         assert_eq!(error, "there is no metric sglang:num_queue_reqs");
     }
 }

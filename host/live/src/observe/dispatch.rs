@@ -7,9 +7,10 @@ use super::prompt::Prompts;
 use super::send::{Origin, Outcome, Prepared, Preparer, Sending};
 use super::{Answers, Observed, Settings};
 use crate::client::Client;
+use crate::clock::since_1970;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use windtunnel_base::input::InputError;
@@ -88,7 +89,6 @@ pub async fn observe(
             Err(why) => seen.notes.push(format!("no hit rate: {why}")),
         }
     }
-    let nonce = SystemTime::now().duration_since(UNIX_EPOCH);
     let (tell, mut ended) = unbounded_channel();
     let (give_up, given_up) = watch::channel(false);
     let mut dispatcher = Dispatcher {
@@ -97,7 +97,7 @@ pub async fn observe(
         preparer: Preparer {
             settings,
             prompts,
-            nonce: nonce.map_or(0, |since| since.as_nanos() as u64),
+            nonce: since_1970().as_nanos() as u64,
         },
         known: KnownAnswers::default(),
         said: FxHashMap::default(),

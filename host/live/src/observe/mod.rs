@@ -19,11 +19,10 @@ pub use prompt::{Prompts, probe};
 pub use send::Chunk;
 pub use summary::{Summary, summarize};
 
-use crate::client::{Client, refusal};
-use hyper::StatusCode;
+use crate::client::Client;
 use serde_json::{Map, Value};
 use std::time::Duration;
-use windtunnel_base::input::{InputError, hint};
+use windtunnel_base::input::InputError;
 use windtunnel_base::request::Request;
 use windtunnel_workload::trace_v2::observed::ObservedRow;
 
@@ -124,28 +123,10 @@ impl Observed {
 /// # Errors
 /// When the server does not say what it serves, or does not serve that model.
 pub async fn served_model(client: &Client, asked: Option<&str>) -> Result<String, InputError> {
-    let path = "/v1/models";
-    let answer = client.get(path).await?;
-    let wrong = |what: String| InputError::new(format!("{}{path}: {what}", client.url()));
-    if answer.status != StatusCode::OK {
-        return Err(wrong(refusal(answer.status, &answer.text)));
-    }
-    let value: Option<Value> = serde_json::from_str(&answer.text).ok();
-    let models = value.as_ref().and_then(|v| v.get("data")?.as_array());
-    let models = models.ok_or_else(|| {
-        wrong("expected a list of models as OpenAI's API gives it; is this another server?".into())
-    })?;
-    let names = models.iter().filter_map(|m| m.get("id")?.as_str());
-    let names: Vec<&str> = names.collect();
-    match (asked, names.first()) {
-        (Some(asked), _) if names.contains(&asked) => Ok(asked.to_owned()),
-        (_, None) => Err(wrong("it serves no model".into())),
-        (None, Some(first)) => Ok((*first).to_owned()),
-        (Some(asked), _) => {
-            let near = hint("; ", asked, names.iter().copied());
-            let listed = names[..names.len().min(8)].join(", ");
-            let what = format!("there is no model {asked:?}{near}; it serves {listed}");
-            Err(wrong(what))
-        }
-    }
+    let models = client.models().await?;
+    let Some(first) = models.list.first() else {
+        return Err(models.wrong("it serves no model"));
+    };
+    let model = asked.map_or(Ok(first), |asked| models.find(asked))?;
+    Ok(model.name.clone())
 }

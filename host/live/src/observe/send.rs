@@ -5,13 +5,14 @@ use super::clock::{First, first};
 use super::prompt::{Prompts, wants_ids};
 use super::{Answers, Api, Observed, Settings};
 use crate::client::{Answering, Client, Events, message_of, refusal};
+use crate::clock::since_1970;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use windtunnel_base::request::{Request, Symbols};
 use windtunnel_workload::trace_v2::observed::{ObservedRow, Status};
@@ -38,8 +39,7 @@ pub struct Origin {
 impl Origin {
     /// An observation that starts then.
     pub fn at(started: Instant) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now_us = now.map_or(0, |since| since.as_micros() as i64);
+        let now_us = since_1970().as_micros() as i64;
         let ahead = started
             .saturating_duration_since(Instant::now())
             .as_micros() as i64;

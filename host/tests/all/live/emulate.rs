@@ -1,6 +1,6 @@
 //! `windtunnel emulate`: what its servers say, how long they take, what goes wrong on them.
 
-use super::servers::{Serving, ask, connect, eventually, send};
+use super::servers::{Serving, ask, begin_completion, completion, eventually};
 use crate::support::windtunnel;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -17,10 +17,6 @@ const OF_VLLM: &str = "num_requests_running num_requests_waiting num_requests_wa
     request_time_per_output_token_seconds e2e_request_latency_seconds request_queue_time_seconds \
     request_inference_time_seconds request_prefill_time_seconds request_decode_time_seconds \
     request_num_preemptions request_prefill_kv_computed_tokens";
-
-fn completion(prompt: &str, max_tokens: u32) -> Value {
-    json!({ "prompt": prompt, "max_tokens": max_tokens })
-}
 
 #[test]
 fn a_client_of_vllm_finds_what_it_knows() {
@@ -350,17 +346,9 @@ fn a_crash_breaks_connections_and_the_server_comes_again_empty() {
     let servers = Serving::emulated("--num-instances 2 --speed 10 --event 20:fail:0:20");
     servers.post(0, "/v1/completions", &completion("a b c", 3));
     let address = servers.address(0);
-    let mut stream = connect(&address);
     let mut long = completion("a", 100_000);
     long["stream"] = json!(true);
-    send(
-        &mut stream,
-        &address,
-        "POST",
-        "/v1/completions",
-        "",
-        &long.to_string(),
-    );
+    let mut stream = begin_completion(&address, &long);
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     assert!(
@@ -395,17 +383,9 @@ fn a_client_that_goes_away_frees_its_place() {
     let running = || servers.metric(0, "vllm:num_requests_running", "");
     for stream in [true, false] {
         let address = servers.address(0);
-        let mut connection = connect(&address);
         let mut long = completion("a", 100_000);
         long["stream"] = json!(stream);
-        send(
-            &mut connection,
-            &address,
-            "POST",
-            "/v1/completions",
-            "",
-            &long.to_string(),
-        );
+        let connection = begin_completion(&address, &long);
         eventually("it runs", || running() == 1.0);
         drop(connection);
         eventually("it is gone", || running() == 0.0);
@@ -420,17 +400,9 @@ fn a_client_that_goes_away_frees_its_place() {
 fn a_full_queue_is_refused_and_what_is_under_way_is_finished_before_the_end() {
     let mut servers = Serving::emulated("--max-num-queued-reqs 1");
     let address = servers.address(0);
-    let mut connection = connect(&address);
     let mut long = completion("a", 300);
     long["stream"] = json!(true);
-    send(
-        &mut connection,
-        &address,
-        "POST",
-        "/v1/completions",
-        "",
-        &long.to_string(),
-    );
+    let mut connection = begin_completion(&address, &long);
     eventually("it is there", || {
         servers.metric(0, "vllm:num_requests_running", "") == 1.0
     });

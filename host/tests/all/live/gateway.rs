@@ -2,7 +2,7 @@
 
 mod decisions;
 
-use super::servers::{Answer, Serving, ask, connect, eventually, send};
+use super::servers::{Answer, Serving, ask, begin_completion, completion, connect, eventually};
 use crate::support::windtunnel;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -85,10 +85,6 @@ fn lines(path: &Path, kind: &str) -> Vec<Value> {
     all.filter(|line| line["kind"] == kind).collect()
 }
 
-fn completion(prompt: &str, max_tokens: u32) -> Value {
-    json!({ "prompt": prompt, "max_tokens": max_tokens })
-}
-
 fn streamed(max_tokens: u32) -> Value {
     json!({ "prompt": "a", "max_tokens": max_tokens, "stream": true })
 }
@@ -168,15 +164,7 @@ fn tokens_are_passed_on_as_they_come_and_who_goes_away_is_gone_everywhere() {
     let address = tunnel.gateway.address(0);
     let running = || tunnel.servers.metric(0, "vllm:num_requests_running", "");
     for body in [streamed(100_000), completion("a", 100_000)] {
-        let mut connection = connect(&address);
-        send(
-            &mut connection,
-            &address,
-            "POST",
-            "/v1/completions",
-            "",
-            &body.to_string(),
-        );
+        let mut connection = begin_completion(&address, &body);
         eventually("it runs", || running() == 1.0 && tunnel.under_way() == 1.0);
         if body["stream"] == true {
             let mut bytes = [0; 4096];
@@ -322,16 +310,7 @@ fn a_policy_that_turns_away_says_why_and_who_waits_may_go() {
         (429, Some("rejected-by-policy"))
     );
     let address = tunnel.gateway.address(0);
-    let mut connection = connect(&address);
-    let body = completion("a b c", 2).to_string();
-    send(
-        &mut connection,
-        &address,
-        "POST",
-        "/v1/completions",
-        "",
-        &body,
-    );
+    let connection = begin_completion(&address, &completion("a b c", 2));
     let held = || tunnel.gateway.metric(0, "windtunnel_held_requests", "");
     eventually("it waits", || held() == 1.0);
     drop(connection);
@@ -460,15 +439,7 @@ fn hostile_clients_are_bounded_and_the_end_waits_for_what_is_under_way() {
         answer.status == 200
     });
     drop(idle);
-    let mut connection = connect(&address);
-    send(
-        &mut connection,
-        &address,
-        "POST",
-        "/v1/completions",
-        "",
-        &streamed(300).to_string(),
-    );
+    let mut connection = begin_completion(&address, &streamed(300));
     eventually("it runs", || {
         tunnel.servers.metric(0, "vllm:num_requests_running", "") == 1.0
     });

@@ -1,6 +1,6 @@
 //! Starts commands that serve, and asks them by HTTP.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -136,20 +136,26 @@ pub(super) fn connect(address: &str) -> TcpStream {
     stream
 }
 
-pub(super) fn send(
-    stream: &mut TcpStream,
-    address: &str,
-    method: &str,
-    path: &str,
-    head: &str,
-    body: &str,
-) {
+fn send(stream: &mut TcpStream, address: &str, method: &str, path: &str, head: &str, body: &str) {
     let text = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n{head}\r\n{body}",
         body.len()
     );
     let _ = stream.write_all(text.as_bytes());
+}
+
+/// Asks a server for a completion on a connection of its own, and leaves the answer there.
+pub(super) fn begin_completion(address: &str, body: &Value) -> TcpStream {
+    let mut stream = connect(address);
+    let body = body.to_string();
+    send(&mut stream, address, "POST", "/v1/completions", "", &body);
+    stream
+}
+
+/// A request for a completion.
+pub(super) fn completion(prompt: &str, max_tokens: u32) -> Value {
+    json!({ "prompt": prompt, "max_tokens": max_tokens })
 }
 
 fn parse(bytes: &[u8]) -> Answer {

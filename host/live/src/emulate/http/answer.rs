@@ -1,6 +1,7 @@
 //! Answers to completions and chats, at once or token by token.
 
 use super::server::{Facts, Server};
+use crate::clock::since_1970;
 use crate::emulate::faults::Chance;
 use crate::emulate::job::{Command, End, Job, News};
 use crate::openai::ask::{Asked, StreamOptions, read};
@@ -19,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Output tokens of a chat that names no limit and whose model does not stop by itself.
@@ -86,7 +86,7 @@ pub async fn answer(
     let form = Form {
         id: format!("{}-{name}", if is_chat { "chatcmpl" } else { "cmpl" }),
         model,
-        created: unix_now(),
+        created: since_1970().as_secs(),
         is_chat,
         prompt_tokens: asked.prompt.len() as u32,
         output: output.clone(),
@@ -195,11 +195,6 @@ fn drawn(mean: f64, deviation: f64, seed: u64) -> u32 {
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let drawn = Normal::new(mean, deviation).map_or(mean, |normal| normal.sample(&mut random));
     drawn.round().clamp(1.0, f64::from(u32::MAX)) as u32
-}
-
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 impl Form {

@@ -1,10 +1,11 @@
 //! Connections: they are taken in while a server is there, and broken when it crashes.
 
 use super::paths;
-use super::server::{Server, lock};
+use super::server::Server;
 use crate::connection::converse;
 use crate::emulate::faults::{Happening, Mishap};
 use crate::emulate::job::Command;
+use crate::locks::lock;
 use axum::Router;
 use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;

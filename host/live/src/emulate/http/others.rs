@@ -1,8 +1,9 @@
 //! Everything a server is asked that is no completion.
 
-use super::server::{Server, lock};
+use super::server::Server;
 use crate::emulate::faults::FaultRates;
 use crate::emulate::job::{Command, Load};
+use crate::locks::lock;
 use crate::openai::ask::read;
 use crate::openai::errors::{ApiError, json_response};
 use crate::prompts::text;

@@ -2,11 +2,12 @@
 
 use crate::emulate::faults::FaultRates;
 use crate::emulate::job::Command;
+use crate::locks::lock;
 use crate::openai::errors::ApiError;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// What all servers have in common.
@@ -106,9 +107,4 @@ impl Server {
         let known = names.iter().chain(adapters.keys()).cloned();
         Err(ApiError::no_model(model, &known.collect::<Vec<_>>()))
     }
-}
-
-/// What is behind a lock, whoever died with it.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

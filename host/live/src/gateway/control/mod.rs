@@ -23,7 +23,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
-use take_over::{deployed, shadows};
+use take_over::shadows;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
 use windtunnel_engine::frontend::{Backends, FrontEnd, FrontEndHook, StageMembers};
@@ -49,18 +49,10 @@ impl Control {
         let mut backends = LiveBackends::new(known.facts.clone(), config.block_size);
         backends.grow(servers, &mut symbols);
         let log = log.map(DecisionLog::new);
-        let count = servers.len().max(1) as u32;
-        let logged = log.as_ref();
-        let logged = logged.map(|log| (log, "start", deployed(&config, servers, &backends)));
-        let front = front_end(
-            &config.policies,
-            count,
-            &config,
-            &known,
-            &mut symbols,
-            logged,
-        )?;
-        let shadows = shadows(&config, count, &known, &mut symbols)?;
+        let logged = log.as_ref().map(|log| (log, "start"));
+        let policies = &config.policies;
+        let front = front_end(policies, &config, &known, &backends, &mut symbols, logged)?;
+        let shadows = shadows(&config, &known, &backends, &mut symbols)?;
         let prefixes = Prefixes::new(backends.common_block_size(), REMEMBERED_BLOCKS);
         let mut control = Self {
             clock: Clock::new(1.0),

@@ -3,7 +3,7 @@
 use crate::decisions::record::{DecisionLog, Recorded, VERSION};
 use crate::decisions::replay::Pair;
 use crate::decisions::{Deployment as Deployed, Entry};
-use crate::gateway::backends::PoolFacts;
+use crate::gateway::backends::{LiveBackends, PoolFacts};
 use crate::gateway::config::Config;
 use crate::gateway::policy_files::{files, fingerprints};
 use rustc_hash::FxHashMap;
@@ -11,7 +11,9 @@ use serde_json::json;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
 use windtunnel_base::slo_priority::SloPriorities;
-use windtunnel_engine::frontend::{Estimators, FrontEnd, FrontEndConfig, FrontEndPolicies};
+use windtunnel_engine::frontend::{
+    Backends, Estimators, FrontEnd, FrontEndConfig, FrontEndPolicies,
+};
 use windtunnel_plugin_api::Interests;
 use windtunnel_policy::Builder;
 use windtunnel_sim::{Deployment, PoliciesSpec, RulesSpec, RunSpec, policies_of_a_gateway};
@@ -102,38 +104,34 @@ fn check_estimates(policies: &PoliciesSpec, has_model: bool) -> Result<(), Input
     Ok(())
 }
 
-/// A front end of these policies, whose decisions go to `log`.
+/// A front end of these policies before `servers`, whose decisions go to the log, with the reason
+/// for which it begins.
 ///
 /// # Errors
 /// When the policies are wrong, or need what no gateway has.
 pub fn front_end(
     policies: &PoliciesSpec,
-    instances: u32,
     config: &Config,
     known: &Known,
+    servers: &LiveBackends,
     symbols: &mut Symbols,
-    log: Option<(&DecisionLog, &str, Deployed)>,
+    log: Option<(&DecisionLog, &str)>,
 ) -> Result<FrontEnd, InputError> {
     check_estimates(policies, known.has_model)?;
     let files = fingerprints(&files(policies))?;
-    let (log, begins) = match log {
-        Some((log, because, deployment)) => (Some(log), Some((because, deployment))),
-        None => (None, None),
-    };
-    if let (Some(log), Some((because, deployment))) = (log, begins) {
-        log.begin(symbols, |names| Entry::Policies {
+    let instances = servers.len().max(1) as u32;
+    let known_before = symbols.count();
+    let ((mut admission, mut router), slo_priorities) = pair(policies, instances, symbols)?;
+    if let Some((log, because)) = log {
+        log.begin(symbols, known_before, |names| Entry::Policies {
             version: VERSION,
             policies: json!(policies),
             files,
             instances,
-            deployment,
+            deployment: deployed(config, servers),
             names,
             because: because.to_owned(),
         });
-    }
-    let ((mut admission, mut router), slo_priorities) = pair(policies, instances, symbols)?;
-    if let Some(log) = log {
-        log.made(symbols);
         admission = Box::new(Recorded::new(admission, log.clone()));
         router = Box::new(Recorded::new(router, log.clone()));
     }
@@ -154,6 +152,21 @@ pub fn front_end(
         all,
         estimators,
     ))
+}
+
+/// What the servers are, for the log.
+fn deployed(config: &Config, servers: &LiveBackends) -> Deployed {
+    let names = servers.described();
+    Deployed {
+        model: config.model.clone(),
+        pools: config.pools.clone(),
+        servers: names
+            .map(|server| (server.name.clone(), server.pool.clone()))
+            .collect(),
+        scrape_us: (config.scrape.interval * 1e6) as u32,
+        block_size: servers.common_block_size(),
+        seed: config.seed,
+    }
 }
 
 /// What of these policies is answered in another way than in a simulation: a note for people.

@@ -2,16 +2,14 @@
 
 use super::policies::{self, Known, front_end};
 use super::state::{Control, Here, Shadow, Stage};
-use crate::decisions::Deployment;
 use crate::gateway::backends::LiveBackends;
 use crate::gateway::config::{Config, ShadowSpec};
-use crate::gateway::message::Described;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_base::input::InputError;
 use windtunnel_base::request::Symbols;
-use windtunnel_engine::frontend::{Backends, FrontEnd};
+use windtunnel_engine::frontend::FrontEnd;
 use windtunnel_sim::PoliciesSpec;
 
 impl Control {
@@ -49,34 +47,21 @@ impl Control {
             routing: Some(self.config.fallback.routing.clone()),
             ..PoliciesSpec::default()
         };
-        match self.front_of(&built_in, &because) {
+        let log = self.log.as_ref().map(|log| (log, because.as_str()));
+        let (config, known) = (&self.config, &self.known);
+        match front_end(
+            &built_in,
+            config,
+            known,
+            &self.backends,
+            &mut self.symbols,
+            log,
+        ) {
             Ok(front) => self.take_over(front),
             Err(e) => tracing::error!(error = %e, "the built-in policy cannot be made"),
         }
         self.fallen_back = Some(because);
         self.slow_decisions = 0;
-    }
-
-    fn front_of(&mut self, policies: &PoliciesSpec, because: &str) -> Result<FrontEnd, InputError> {
-        let count = self.backends.len().max(1) as u32;
-        let log = self.log.clone();
-        let servers: Vec<Described> = self.backends.described().cloned().collect();
-        let logged = log.as_ref();
-        let logged = logged.map(|log| {
-            (
-                log,
-                because,
-                deployed(&self.config, &servers, &self.backends),
-            )
-        });
-        front_end(
-            policies,
-            count,
-            &self.config,
-            &self.known,
-            &mut self.symbols,
-            logged,
-        )
     }
 
     /// Another front end goes on with the requests that there are.
@@ -103,55 +88,26 @@ impl Control {
     pub(super) fn reload(&mut self, config: Arc<Config>) -> Result<(), InputError> {
         let mut symbols = self.symbols.clone();
         let known = policies::known(&config, &mut symbols)?;
-        let count = self.backends.len().max(1) as u32;
-        // Whatever is wrong is found before anything is replaced.
-        front_end(
+        let servers = &self.backends;
+        let shadows = shadows(&config, &known, servers, &mut symbols)?;
+        let log = self.log.as_ref().map(|log| (log, "reload"));
+        let front = front_end(
             &config.policies,
-            count,
             &config,
             &known,
-            &mut symbols.clone(),
-            None,
+            servers,
+            &mut symbols,
+            log,
         )?;
-        let shadows = shadows(&config, count, &known, &mut symbols)?;
-        (self.symbols, self.known) = (symbols, known);
-        let before = std::mem::replace(&mut self.config, config);
-        let policies = self.config.policies.clone();
-        match self.front_of(&policies, "reload") {
-            Ok(front) => {
-                self.shadows = shadows;
-                self.fallen_back = None;
-                self.take_over(front);
-                for shadow in &mut self.shadows {
-                    count_here(&mut shadow.front, &self.here);
-                }
-                self.counts.reloads += 1;
-                Ok(())
-            }
-            Err(e) => {
-                self.config = before;
-                Err(e)
-            }
+        (self.symbols, self.known, self.config) = (symbols, known, config);
+        self.shadows = shadows;
+        self.fallen_back = None;
+        self.take_over(front);
+        for shadow in &mut self.shadows {
+            count_here(&mut shadow.front, &self.here);
         }
-    }
-}
-
-/// What the servers are, for the log.
-pub(super) fn deployed(
-    config: &Config,
-    servers: &[Described],
-    backends: &LiveBackends,
-) -> Deployment {
-    let servers = servers
-        .iter()
-        .map(|server| (server.name.clone(), server.pool.clone()));
-    Deployment {
-        model: config.model.clone(),
-        pools: config.pools.clone(),
-        servers: servers.collect(),
-        scrape_us: (config.scrape.interval * 1e6) as u32,
-        block_size: backends.common_block_size(),
-        seed: config.seed,
+        self.counts.reloads += 1;
+        Ok(())
     }
 }
 
@@ -166,12 +122,12 @@ pub(super) fn count_here(front: &mut FrontEnd, here: &FxHashMap<u64, Here>) {
 
 pub(super) fn shadows(
     config: &Config,
-    instances: u32,
     known: &Known,
+    servers: &LiveBackends,
     symbols: &mut Symbols,
 ) -> Result<Vec<Shadow>, InputError> {
     let shadow = |spec: &ShadowSpec| {
-        let front = front_end(&spec.policies, instances, config, known, symbols, None)
+        let front = front_end(&spec.policies, config, known, servers, symbols, None)
             .map_err(|e| InputError::new(format!("shadow \"{}\": {e}", spec.name)))?;
         Ok(Shadow {
             name: spec.name.clone(),

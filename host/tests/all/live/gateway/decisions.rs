@@ -1,7 +1,7 @@
 //! The decision log: the same decisions once more, in a simulation, and of shadows.
 
-use super::{Tunnel, completion};
-use crate::live::servers::ask;
+use super::Tunnel;
+use crate::live::servers::{ask, completion};
 use crate::support::{root, windtunnel};
 use serde_json::{Value, json};
 use std::path::PathBuf;
