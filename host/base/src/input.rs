@@ -20,7 +20,7 @@ pub use files::{
     Staging, folder_of, identity, replace_whole, sweep_leftovers, write_folder, write_whole,
 };
 pub use json::{FiniteJson, finite_json};
-pub use names::{check_name, hint, is_of_name, nearest, ranked, shortened, unknown};
+pub use names::{check_name, hint, is_of_name, is_unknown, nearest, ranked, shortened, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, number, parse_yaml, read_text, read_text_up_to};
 pub use visible::{in_html, is_hidden, visible, visible_lines, visible_message};

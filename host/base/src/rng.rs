@@ -8,9 +8,12 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::cell::RefCell;
 
+/// A stream of random numbers.
+pub type Numbers = ChaCha8Rng;
+
 /// The stream of numbers for one purpose (`label`), client and request under a seed.
 #[must_use]
-pub fn stream(seed: u64, label: &str, client: u64, request: u64) -> ChaCha8Rng {
+pub fn stream(seed: u64, label: &str, client: u64, request: u64) -> Numbers {
     let mut key = [0u8; 32];
     for (part, word) in key
         .chunks_exact_mut(8)

@@ -178,6 +178,7 @@ pub(crate) fn arrivals(rate: f64, requests: u64, output: u32) -> Distribution {
         timeout_us: None,
         from_zero: false,
         at_once: false,
+        burstiness: None,
     })
     .expect("good parameters")
 }

@@ -340,6 +340,10 @@ pub struct AnalysisArgs {
     /// Goodput target for end-to-end latency
     #[arg(long, value_name = "TARGETS")]
     pub slo_e2e: Option<String>,
+    /// Exit with code 3 if one of these is so: ttft.p99>300ms, served<99.9%, requests_per_s<40;
+    /// figures as in `windtunnel plan --slo`, in a sweep the metrics of its rows
+    #[arg(long, value_name = "CONDITIONS")]
+    pub fail_if: Option<String>,
     /// Weigh the run into one number, higher is better: throughput:1,p99_ttft:2,...
     #[arg(long, value_name = "WEIGHTS")]
     pub fitness_weights: Option<String>,
@@ -468,10 +472,10 @@ pub struct CommonArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Sweep")]
 pub struct SweepArgs {
-    /// A dimension: a flag of `run` and its values, KEY=V1,V2,... (semicolons between values that
-    /// contain commas; true and false for a flag without value). bundle:KEY.KEY=V1,V2 varies a key
-    /// of --policy-config, "flags=--tp 8;--tp 4 --num-instances 2" several flags together. Repeat
-    /// for more dimensions: every combination is run
+    /// A dimension: a flag of `run` and its values, KEY=V1,V2,... or KEY=FROM:TO:STEP (semicolons
+    /// between values that contain commas; true and false for a flag without value).
+    /// bundle:KEY.KEY=V1,V2 varies a key of --policy-config, "flags=--tp 8;--tp 4 --num-instances
+    /// 2" several flags together. Repeat for more dimensions: every combination is run
     #[arg(long, value_name = "KEY=VALUES", required = true)]
     pub grid: Vec<String>,
     /// Seeds of every combination: --seed, --seed + 1, ...

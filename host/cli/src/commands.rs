@@ -11,6 +11,7 @@ use super::fit::FitArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::live::{LiveArgs, ReplayDecisionsArgs};
 use super::observe::ObserveArgs;
+use super::plan_args::PlanArgs;
 use super::plugin::PluginCommand;
 use super::policy::PolicyCommand;
 use super::profile::ProfileArgs;
@@ -65,6 +66,10 @@ pub enum Command {
     /// Simulate a grid of settings in parallel, with any flags of `run`
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep(SweepArgs),
+    /// Find the least cluster for a workload under targets, or the most load that a cluster takes;
+    /// with any flags of `run`
+    #[command(after_help = PLAN_EXAMPLES)]
+    Plan(PlanArgs),
     /// Run loads in ticks for a short and a long time, and compare their queues
     #[command(after_help = "Example:
   windtunnel queue-growth examples/ticksim/queue-growth-rate.yaml \\
@@ -325,6 +330,19 @@ const SWEEP_EXAMPLES: &str = "Examples:
   # values with commas are separated by semicolons; keys of a policy bundle can vary, too
   windtunnel sweep --model llama-3.1-8b-instruct --num-instances 4 --routing-policy weighted \\
       --grid \"routing-scorers=queue-depth:1;prefix-affinity:2,queue-depth:1\"";
+
+const PLAN_EXAMPLES: &str = "Examples:
+  # how many GPUs of which kind for 50 requests/s
+  windtunnel plan --model llama-3.1-8b-instruct --workload chatbot --rate 50 \\
+      --slo 'ttft.p99<500ms,tpot.p95<30ms'
+
+  # the most requests/s that four H100 serve so
+  windtunnel plan --max-rate --model llama-3.1-8b-instruct --hardware H100 --tp 1 \\
+      --num-instances 4 --workload chatbot --slo 'ttft.p99<500ms,tpot.p95<30ms'
+
+  # what a policy saves, for a trace, with one instance failing at its peak
+  windtunnel plan --model llama-3.1-8b-instruct --hardware H100 --tp 1 --workload trace.csv \\
+      --grid routing-policy=round-robin,my-router.lua --survive 1 --slo 'ttft.p95<1s'";
 
 const SCORE_EXAMPLES: &str = "Examples:
   # how good is it, where is it weak, what to try next

@@ -1,5 +1,6 @@
 //! `windtunnel compare`: compares policies with a baseline.
 
+use super::gate::{self, GateFailed};
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, parse_seeds, to_anyhow};
@@ -24,6 +25,10 @@ pub struct CompareArgs {
     /// to half a point; default: the suite's
     #[arg(long, value_name = "auto|N")]
     seeds: Option<String>,
+    /// Exit with code 3 if one of these is so of a policy: difference<0 (points to the baseline),
+    /// difference_low<0 or difference_high<0 (the ends of its 95 % interval)
+    #[arg(long, value_name = "CONDITIONS")]
+    fail_if: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,6 +39,8 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     if args.scoring.no_cache {
         return Err(InputError::new("--no-cache has no effect: comparisons are not kept").into());
     }
+    let names = ["difference", "difference_low", "difference_high"];
+    let gate = gate::named(args.fail_if.as_deref(), &names)?;
     let request = ComparisonRequest {
         candidates: args
             .candidates
@@ -50,7 +57,28 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     bar.done();
     let outcome = outcome?;
     if args.json {
-        return present(true, &(serde_json::to_string_pretty(&outcome)? + "\n"));
+        present(true, &(serde_json::to_string_pretty(&outcome)? + "\n"))?;
+    } else {
+        present(false, &comparison(&outcome))?;
     }
-    present(false, &comparison(&outcome))
+    let others = outcome
+        .candidates
+        .iter()
+        .filter(|c| c.candidate != outcome.baseline);
+    for other in others.filter(|_| !gate.is_empty()) {
+        let Some(total) = &other.total else {
+            let message = format!("{}: {} does not work", gate::FAIL_IF, other.candidate);
+            return Err(GateFailed(message).into());
+        };
+        gate::check(
+            &gate,
+            &format!("{}: ", other.candidate),
+            |condition| match condition.name() {
+                "difference" => Some(total.difference),
+                "difference_low" => total.ci95.map(|ends| ends[0]),
+                _ => total.ci95.map(|ends| ends[1]),
+            },
+        )?;
+    }
+    Ok(())
 }

@@ -27,6 +27,8 @@ mod models;
 mod node_args;
 mod observe;
 mod output;
+mod plan;
+mod plan_args;
 mod plugin;
 mod policy;
 mod print;
@@ -128,7 +130,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what
 /// is wrong with it.
 fn command() -> clap::Command {
-    let cli = Cli::command().mut_subcommand("sweep", sweep::with_the_flags_of_run);
+    let cli = Cli::command()
+        .mut_subcommand("sweep", sweep::with_the_flags_of_run)
+        .mut_subcommand("plan", sweep::with_the_flags_of_run);
     cli.mut_subcommands(with_negative_numbers)
 }
 
@@ -147,6 +151,7 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Replay(replay) => simulate::replay(replay, &explicit),
         Command::QueueGrowth(args) => queue_growth::queue_growth(args),
         Command::Sweep(args) => sweep::sweep(args, matches, command()),
+        Command::Plan(args) => plan::plan(args, matches, command()),
         Command::Workload(command) => workload::workload(command),
         Command::Models(models) => models::models(models, &explicit),
         Command::Plugin(command) => plugin::plugin(command),

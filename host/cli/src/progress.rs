@@ -95,6 +95,18 @@ pub fn bar_over_runs(runs: u64, quiet: bool) -> ProgressBar {
     bar
 }
 
+/// A count of runs whose number nobody knows before; invisible when `quiet` or when stderr is no
+/// terminal.
+pub fn plan_bar(quiet: bool) -> ProgressBar {
+    let bar = on_terminal(
+        ProgressBar::no_length(),
+        "{spinner} {human_pos} runs  {elapsed} so far",
+        quiet,
+    );
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// A bar over the probes of a live server.
 pub struct ProbesBar {
     bar: ProgressBar,

@@ -2,6 +2,7 @@
 
 use super::args::refuse_zero;
 use super::candidate_text::CandidateText;
+use super::gate::{self, GateFailed};
 use super::print::{present, say};
 use super::progress::RunsBar;
 use clap::Args;
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use windtunnel_base::input::InputError;
+use windtunnel_results::conditions::Condition;
 use windtunnel_score::plan::selected_scenarios;
 use windtunnel_score::render::score::{table, text};
 use windtunnel_score::salt::SaltSource;
@@ -191,6 +193,10 @@ pub struct ScoreArgs {
     /// know, and warn where it is higher by more than chance. That takes as long as the seeds do
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
     fresh_seeds: Option<u32>,
+    /// Exit with code 3 if one of these is so: score<0, or score_low<0 and score_high<0 for the
+    /// ends of its 95 % interval. A candidate that is broken fails, too
+    #[arg(long, value_name = "CONDITIONS")]
+    fail_if: Option<String>,
     /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
@@ -308,6 +314,10 @@ impl ScoreArgs {
 /// Runs the command.
 pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
     args.check()?;
+    let gate = gate::named(
+        args.fail_if.as_deref(),
+        &["score", "score_low", "score_high"],
+    )?;
     let mut splits = vec![args.split];
     // Fresh seeds are drawn as the holdout's are.
     splits.extend(args.fresh_seeds.map(|_| Split::Holdout));
@@ -331,7 +341,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
             )
             .into());
         }
-        return lines(&scorer, &request);
+        return check_gate(&gate, &lines(&scorer, &request)?);
     }
     let mut requests: Vec<ScoreRequest> = Vec::new();
     for name in &args.candidates {
@@ -344,19 +354,39 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         let report = scorer.score(request, &|p| bar.show(p)).map_err(to_anyhow);
         bar.done();
         let report = report?;
-        return if args.json {
-            present(true, &(serde_json::to_string_pretty(&report)? + "\n"))
+        if args.json {
+            present(true, &(serde_json::to_string_pretty(&report)? + "\n"))?;
         } else {
-            present(false, &text(&report))
-        };
+            present(false, &text(&report))?;
+        }
+        return check_gate(&gate, &[report]);
     }
     if args.json || args.batch {
-        return batch(&scorer, &requests);
+        return check_gate(&gate, &batch(&scorer, &requests)?);
     }
     let reports = scorer
         .score_batch(&requests, &mut |_, _| {})
         .map_err(to_anyhow)?;
-    present(false, &table(&reports))
+    present(false, &table(&reports))?;
+    check_gate(&gate, &reports)
+}
+
+/// Fails where `--fail-if` is so of a candidate, or one is broken.
+fn check_gate(gate: &[Condition], reports: &[Report]) -> anyhow::Result<()> {
+    for report in reports.iter().filter(|_| !gate.is_empty()) {
+        let name = &report.candidate;
+        if !report.ok {
+            return Err(GateFailed(format!("{}: {name} does not work", gate::FAIL_IF)).into());
+        }
+        gate::check(gate, &format!("{name}: "), |condition| {
+            match condition.name() {
+                "score" => Some(report.score),
+                "score_low" => report.score_ci95.map(|ends| ends[0]),
+                _ => report.score_ci95.map(|ends| ends[1]),
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// An error with its cause: wrong input stays an [`InputError`], which has an exit code of its own.
@@ -370,7 +400,7 @@ pub fn to_anyhow(error: ScoringError) -> anyhow::Error {
 
 /// Scores candidates and prints a line for each, in order, as soon as it and all before it are
 /// done.
-fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
+fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<Vec<Report>> {
     let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
     let mut next = 0;
     let mut outcome = Ok(());
@@ -384,8 +414,8 @@ fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
             }
         }
     };
-    scorer.score_batch(requests, &mut done).map_err(to_anyhow)?;
-    outcome
+    let reports = scorer.score_batch(requests, &mut done).map_err(to_anyhow)?;
+    outcome.map(|()| reports)
 }
 
 /// The name of standard input in messages.
@@ -396,7 +426,7 @@ const INPUT: &str = "standard input";
 fn lines(
     scorer: &Scorer,
     request: &dyn Fn(Candidate) -> Result<ScoreRequest, InputError>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Report>> {
     let mut requests = Vec::new();
     let mut wrong: Vec<InputError> = Vec::new();
     for (k, bytes) in std::io::stdin().lock().split(b'\n').enumerate() {
@@ -430,9 +460,9 @@ fn lines(
     if requests.is_empty() {
         say("no candidates on standard input");
     }
-    batch(scorer, &requests)?;
+    let reports = batch(scorer, &requests)?;
     match &wrong[..] {
-        [] => Ok(()),
+        [] => Ok(reports),
         [one] => Err(InputError::new(one.to_string()).into()),
         [first, ..] => {
             let message = format!(

@@ -3,6 +3,7 @@
 use super::args::{CommonArgs, Format};
 use super::confine;
 use super::effects::Explicit;
+use super::gate;
 use super::output::{self, Files};
 use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
@@ -64,6 +65,7 @@ fn check_shown(common: &CommonArgs, explicit: &Explicit) -> Result<(), InputErro
 /// Simulates, with a progress bar, and delivers the results. Scripts that are not `trusted` by the
 /// command line run in a confined process.
 fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Result<()> {
+    let gate = gate::of_a_run(common.analysis.fail_if.as_deref())?;
     let written = Files::of(&common.output, &common.analysis);
     written.check(run)?;
     let of_a_simulator = match common.output.format {
@@ -97,5 +99,6 @@ fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Resul
     for note in &result.notes {
         say(&format!("note: {note}"));
     }
-    output::deliver(&result, &common.output, &written, files)
+    output::deliver(&result, &common.output, &written, files)?;
+    gate::check_run(&gate, &result.results())
 }

@@ -5,7 +5,9 @@ use super::effects::Explicit;
 use super::workload_args::{
     ReplayArgs, RunArgs, SessionModeName, TimeUnitName, TraceArgs, WorkloadArgs,
 };
+use std::path::PathBuf;
 use windtunnel_base::input::InputError;
+use windtunnel_config::Defaults;
 use windtunnel_sim::{
     EngineSpec, FrontSpec, LatencySpec, LengthSpec, OutputSpec, ParallelSpec, PoliciesSpec,
     PoolSpec, ReplaySpec, RetrySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
@@ -59,6 +61,15 @@ pub fn of_replay(args: &ReplayArgs, explicit: &Explicit) -> Result<RunSpec, Inpu
         ..WorkloadSpec::default()
     };
     Ok(run)
+}
+
+/// The models and figures that a command line names, or the built-in ones.
+///
+/// # Errors
+/// When the file is wrong.
+pub fn defaults_of(given: &clap::ArgMatches) -> Result<Defaults, InputError> {
+    let path: Option<&PathBuf> = given.get_one("defaults_filepath");
+    windtunnel_sim::defaults(path.map(PathBuf::as_path))
 }
 
 /// A run without a workload.
@@ -284,6 +295,8 @@ pub fn workload(w: &WorkloadArgs, explicit: &Explicit) -> WorkloadSpec {
         concurrency: w.concurrency,
         think_time_ms: w.think_time_ms,
         rate: typed("rate").map(|()| w.rate),
+        arrivals: w.arrivals.map(Into::into),
+        burstiness: w.burstiness,
         num_requests: typed("max_prompts").map(|()| w.max_prompts),
         duration: w.duration,
         warm_up: w.warm_up,

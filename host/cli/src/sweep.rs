@@ -7,19 +7,22 @@ mod runs;
 use super::args::{SweepArgs, refuse_zero};
 use super::confine;
 use super::effects::Explicit;
+use super::gate;
 use super::print::{present, say, show_json};
 use super::progress::bar_over_runs;
 use super::workload_args::RunArgs;
 use clap::{Arg, ArgMatches, Args};
-use grid::{Grid, WITHOUT_EFFECT};
+use grid::WITHOUT_EFFECT;
+pub use grid::{Grid, Point};
 use ledger::{Ledger, Place};
-use runs::{Cell, Digests, Shared};
+pub use runs::{Cell, Digests, Shared, cell};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown};
 use windtunnel_base::parallel;
+use windtunnel_results::conditions::Condition;
 use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
 
@@ -27,7 +30,7 @@ use windtunnel_sim::workload::Traces;
 const MOST_RUNS: u64 = 1_000_000;
 
 /// The flags of `run`.
-fn flags_of_run() -> Vec<Arg> {
+pub fn flags_of_run() -> Vec<Arg> {
     let run = RunArgs::augment_args(clap::Command::new("run"));
     run.get_arguments().cloned().collect()
 }
@@ -47,6 +50,12 @@ pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
         .mut_args(hide)
 }
 
+/// Refuses what says nothing to many runs.
+pub fn refuse_without_effect(explicit: &Explicit) -> Result<(), InputError> {
+    let mut all = WITHOUT_EFFECT[..4].iter();
+    all.try_for_each(|(ids, why)| explicit.reject_unless(ids, false, why))
+}
+
 /// A run to be done.
 struct Run<'a> {
     cell: &'a Cell<'a>,
@@ -60,9 +69,9 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         return Ok(());
     };
     let explicit = Explicit::of(matches);
-    for (ids, why) in &WITHOUT_EFFECT[..4] {
-        explicit.reject_unless(ids, false, why)?;
-    }
+    refuse_without_effect(&explicit)?;
+    let fails: Option<&String> = given.get_one("fail_if");
+    let gate = gate(fails.map(String::as_str))?;
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
     check_size(args, &grid)?;
@@ -121,7 +130,25 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         present(false, &sweep::table(&grid.names(), &rows, &args.columns))
     };
     saved?;
-    printed
+    printed?;
+    for row in &rows {
+        gate::check(&gate, &format!("{}: ", row.name(&grid.names())), |c| {
+            row.figure(c.metric()?)
+        })?;
+    }
+    Ok(())
+}
+
+/// The conditions of `--fail-if`, on metrics of rows.
+fn gate(given: Option<&str>) -> Result<Vec<Condition>, InputError> {
+    let conditions = gate::of_a_run(given)?;
+    match conditions.iter().find(|c| c.metric().is_none()) {
+        Some(other) => Err(InputError::new(format!(
+            "{} {other}: the rows of a sweep have metrics as ttft_p99_ms, e2e_mean_ms and slo_attainment",
+            gate::FAIL_IF
+        ))),
+        None => Ok(conditions),
+    }
 }
 
 /// In what the times of all runs are.

@@ -4,7 +4,7 @@ use super::args::CommonArgs;
 use super::xpusim_args::XpuSimArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use windtunnel_sim::LoadGeneratorSpec;
+use windtunnel_sim::{ArrivalsSpec, LoadGeneratorSpec};
 
 /// How synthetic requests come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,24 @@ impl From<LoadGeneratorName> for LoadGeneratorSpec {
             LoadGeneratorName::ConstantConcurrency => Self::ConstantConcurrency,
             LoadGeneratorName::ConstantRate => Self::ConstantRate,
             LoadGeneratorName::OnePerStep => Self::OnePerStep,
+        }
+    }
+}
+
+/// How requests come at a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArrivalsName {
+    /// Evenly spaced
+    Constant,
+    /// At random, independent of each other
+    Poisson,
+}
+
+impl From<ArrivalsName> for ArrivalsSpec {
+    fn from(name: ArrivalsName) -> Self {
+        match name {
+            ArrivalsName::Constant => Self::Constant,
+            ArrivalsName::Poisson => Self::Poisson,
         }
     }
 }
@@ -53,7 +71,7 @@ pub struct WorkloadArgs {
     /// Pause of each such user after an answer, milliseconds (with --concurrency)
     #[arg(long, value_name = "MS", requires = "concurrency")]
     pub think_time_ms: Option<u64>,
-    /// Requests per second, evenly spaced; with --workload-spec its aggregate_rate
+    /// Requests per second, as --arrivals says; with --workload-spec its aggregate_rate
     #[arg(
         long,
         alias = "arrival-rate",
@@ -61,6 +79,14 @@ pub struct WorkloadArgs {
         value_name = "REQ/S"
     )]
     pub rate: f64,
+    /// How requests come at --rate: evenly spaced, or at random [default: constant; poisson with
+    /// --burstiness]
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub arrivals: Option<ArrivalsName>,
+    /// How bursty they are, as in `vllm bench serve`: 1 is a Poisson process, less is burstier,
+    /// more is evener (gaps of a gamma distribution of this shape)
+    #[arg(long, value_name = "SHAPE")]
+    pub burstiness: Option<f64>,
     /// Requests to send
     #[arg(
         long,

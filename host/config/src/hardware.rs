@@ -303,6 +303,15 @@ impl HardwareTable {
         self.rows.keys().map(String::as_str)
     }
 
+    /// GPUs whose price is known, each under one name.
+    #[must_use]
+    pub fn priced(&self) -> Vec<&str> {
+        let known = self.rows.iter().filter(|(name, row)| {
+            row.upkeep.usd_per_hour.is_some() && !self.aliases.contains_key(*name)
+        });
+        known.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// The name of a GPU as the table spells it.
     fn name_of(&self, gpu: &str) -> Option<&str> {
         self.spellings.get(&bare(gpu)).map(String::as_str)

@@ -2,6 +2,7 @@
 //! of them.
 
 pub mod calibrate;
+pub mod conditions;
 pub mod metrics;
 pub mod report;
 pub mod verify;

@@ -64,6 +64,7 @@ mod load_generator;
 mod names;
 mod nodes;
 mod opened;
+pub mod plan;
 mod policies;
 mod pool_setup;
 mod profile;
@@ -102,8 +103,8 @@ pub use policies::make_policies;
 pub use scale_spec::ScaleSpec;
 pub use simulation::{Resolver, RunResult, Simulation};
 pub use spec::{
-    FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec, RulesSpec,
-    RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    ArrivalsSpec, FrontSpec, LengthSpec, LoadGeneratorSpec, OutputSpec, PoliciesSpec, ReplaySpec,
+    RulesSpec, RunSpec, SchedulingPolicySpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 pub use targets::{TargetTeller, Untargeted, told_of_all, told_us};
 pub use windtunnel_base::input::InputError;

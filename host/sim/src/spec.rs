@@ -241,6 +241,16 @@ pub enum SchedulingPolicySpec {
     Priority,
 }
 
+/// How requests come at a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArrivalsSpec {
+    /// Evenly spaced.
+    Constant,
+    /// At random, independent of each other.
+    Poisson,
+}
+
 /// What is sent: synthetic traffic (`distribution` or a preset), a workload spec, a trace, a
 /// replay, a closed loop, or a legacy generator's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -271,9 +281,16 @@ pub struct WorkloadSpec {
     /// milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub think_time_ms: Option<u64>,
-    /// Requests per second, evenly spaced; 1 if not given.
+    /// Requests per second; 1 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// How requests come at that rate; evenly spaced if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<ArrivalsSpec>,
+    /// Shape of random gaps between them, as in `vllm bench serve`: 1 is a Poisson process, less is
+    /// burstier, more is evener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burstiness: Option<f64>,
     /// Requests; 100 if not given, all of a trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_requests: Option<u64>,

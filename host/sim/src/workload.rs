@@ -109,6 +109,20 @@ pub(crate) fn open_workload(
         )?;
         generator.check(given)?;
     }
+    let even = preset
+        && w.replay.is_none()
+        && w.reqgen_config_path.is_none()
+        && w.spec.is_none()
+        && w.concurrency.is_none()
+        && matches!(
+            w.load_generator,
+            None | Some(LoadGeneratorSpec::ConstantRate)
+        );
+    given.reject_unless(
+        &["arrivals", "burstiness"],
+        even,
+        "without synthetic traffic at a `rate`",
+    )?;
     if let Some(replay) = &w.replay {
         return replayed(replay, run, given, as_the_reference);
     }
@@ -136,7 +150,7 @@ pub(crate) fn open_workload(
             "with a synthetic workload; give `workload` traces",
         )?;
         return match preset {
-            true => synthetic::even(run, given, defaults, horizon_us),
+            true => synthetic::at_a_rate(run, given, defaults, horizon_us),
             false => synthetic::as_xpusim(run, given, horizon_us),
         };
     }

@@ -47,6 +47,7 @@ mod oracle;
 mod picker_config;
 mod pipeline;
 mod pipeline_oracle;
+mod plan;
 mod plugin;
 mod pools;
 mod profile;

@@ -250,6 +250,7 @@ mod tests {
             timeout_us: Some(1_000_000),
             from_zero: false,
             at_once: false,
+            burstiness: None,
         })
         .unwrap();
         let mut symbols = source.symbols().clone();

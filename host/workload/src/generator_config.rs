@@ -117,6 +117,7 @@ impl GeneratorConfig {
             timeout_us: None,
             from_zero: true,
             at_once: false,
+            burstiness: None,
         })
     }
 }

@@ -1,7 +1,8 @@
-//! Synthetic traffic of one client: constant arrivals, clamped Gaussian lengths, an optional shared
-//! prefix. The `distribution` workload and all presets are of this kind.
+//! Synthetic traffic of one client: evenly spaced or random arrivals, clamped Gaussian lengths, an
+//! optional shared prefix. The `distribution` workload and all presets are of this kind.
 
 use super::limits::MAX_TOKENS;
+use super::sample::Gaps;
 use rand::RngExt;
 use rand_distr::StandardNormal;
 use windtunnel_base::input::InputError;
@@ -96,10 +97,48 @@ pub struct Parameters {
     pub from_zero: bool,
     /// All requests come at time 0, whatever the rate.
     pub at_once: bool,
+    /// How random the gaps between requests are, as `vllm bench serve` has it: 1 is a Poisson
+    /// process, below it is burstier, above it more even (gamma distribution of this shape); `None`
+    /// = evenly spaced.
+    pub burstiness: Option<f64>,
 }
 
 /// Stream of the shared prefix.
 const PREFIX_STREAM: u32 = 0;
+
+/// Random arrivals, one after the other.
+#[derive(Clone, Debug)]
+struct Drawn {
+    gaps: Gaps,
+    rng: rng::Numbers,
+    /// The last one, microseconds.
+    at_us: f64,
+}
+
+impl Drawn {
+    fn new(p: &Parameters, burstiness: f64) -> Result<Self, InputError> {
+        let gaps = Gaps::gamma_of(burstiness, 1e6 / (p.rate * burstiness));
+        let refused = || {
+            InputError::new(format!(
+                "`burstiness` is {burstiness}; expected a finite number above 0: 1 for Poisson arrivals, \
+                 more for evener ones"
+            ))
+        };
+        Ok(Self {
+            gaps: gaps
+                .filter(|_| burstiness.is_finite())
+                .ok_or_else(refused)?,
+            // A stream of its own, so lengths are the same however requests come.
+            rng: rng::stream(p.seed, "arrival gaps", 0, 0),
+            at_us: 0.0,
+        })
+    }
+
+    fn next_us(&mut self) -> i64 {
+        self.at_us += self.gaps.sample(&mut self.rng);
+        self.at_us as i64
+    }
+}
 
 /// The [`Source`] of a `distribution` workload. It holds no requests: the k-th one is a function of
 /// the parameters and k, so asking for more requests leaves the earlier ones as they are.
@@ -107,6 +146,8 @@ const PREFIX_STREAM: u32 = 0;
 pub struct Distribution {
     parameters: Parameters,
     interval_us: i64,
+    /// Random gaps; `None` = evenly spaced.
+    drawn: Option<Drawn>,
     /// Requests given out.
     given: u64,
     symbols: Symbols,
@@ -165,7 +206,9 @@ impl Distribution {
         } else {
             Sym::NONE
         };
+        let drawn = p.burstiness.map(|burstiness| Drawn::new(p, burstiness));
         Ok(Self {
+            drawn: drawn.transpose()?,
             // Both divisions as the reference does them: at 20 requests/s it sends one every 49,999
             // us.
             interval_us: ((1.0 / (p.rate / 1e6)) as i64).max(1),
@@ -177,7 +220,14 @@ impl Distribution {
         })
     }
 
-    /// When the k-th request arrives, from 1; `None` past the horizon.
+    /// Number and time of the last random arrival before the horizon.
+    fn last_drawn(&self, mut drawn: Drawn) -> (u64, i64) {
+        let arrivals = (0..self.parameters.num_requests).map(|_| drawn.next_us());
+        let before = arrivals.take_while(|at| *at < self.parameters.horizon_us);
+        before.fold((0, 0), |(n, _), at| (n + 1, at))
+    }
+
+    /// When the k-th of evenly spaced requests arrives, from 1; `None` past the horizon.
     fn arrival_us(&self, k: u64) -> Option<i64> {
         if self.parameters.at_once {
             return Some(0);
@@ -193,6 +243,10 @@ impl Distribution {
         if self.parameters.at_once {
             return self.parameters.num_requests;
         }
+        let no_end = self.parameters.horizon_us == i64::MAX;
+        if let Some(drawn) = self.drawn_anew().filter(|_| !no_end) {
+            return self.last_drawn(drawn).0;
+        }
         let before_horizon = (self.parameters.horizon_us - 1) / self.interval_us;
         let before_horizon = u64::try_from(before_horizon).unwrap_or(0);
         self.parameters
@@ -203,10 +257,20 @@ impl Distribution {
     /// The latest arrival, microseconds; `None` when the horizon leaves no request.
     #[must_use]
     pub fn latest_arrival_us(&self) -> Option<i64> {
+        if let Some(drawn) = self.drawn_anew() {
+            let (n, at) = self.last_drawn(drawn);
+            return (n > 0).then_some(at);
+        }
         match self.total() {
             0 => None,
             n => self.arrival_us(n),
         }
+    }
+
+    /// The random arrivals from the first one on.
+    fn drawn_anew(&self) -> Option<Drawn> {
+        let burstiness = self.parameters.burstiness?;
+        Drawn::new(&self.parameters, burstiness).ok()
     }
 }
 
@@ -218,7 +282,10 @@ impl Source for Distribution {
         }
         let number = self.given;
         // The reference sends the first request after one interval, not at 0.
-        let arrival_us = self.arrival_us(number + 1)?;
+        let arrival_us = match &mut self.drawn {
+            Some(drawn) => Some(drawn.next_us()).filter(|at| *at < p.horizon_us)?,
+            None => self.arrival_us(number + 1)?,
+        };
         self.given += 1;
         // A stream of its own for each length: changing the prompts' distribution leaves the
         // outputs alone.
@@ -269,6 +336,64 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    #[test]
+    fn random_arrivals_have_the_rate_and_change_no_length() {
+        let all = |burstiness| {
+            let parameters = Parameters {
+                burstiness,
+                ..chatbot(20.0, 20_000)
+            };
+            let mut source = Distribution::new(parameters).expect("right");
+            let mut found = Vec::new();
+            while let Some(r) = source.next_request() {
+                found.push((r.arrival_us, r.prompt.len(), r.output.len()));
+            }
+            assert_eq!(source.latest_arrival_us(), found.last().map(|r| r.0));
+            found
+        };
+        let even = all(None);
+        for burstiness in [0.5f64, 1.0, 4.0] {
+            let drawn = all(Some(burstiness));
+            let gaps: Vec<f64> = drawn
+                .windows(2)
+                .map(|w| (w[1].0 - w[0].0) as f64 / 5e4)
+                .collect();
+            let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+            let variance = gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+            assert!((mean - 1.0).abs() < 0.03, "{burstiness}: {mean}");
+            assert!(
+                (variance * burstiness - 1.0).abs() < 0.1,
+                "{burstiness}: {variance}"
+            );
+            let lengths =
+                |of: &[(i64, u32, u32)]| of.iter().map(|r| (r.1, r.2)).collect::<Vec<_>>();
+            assert_eq!(lengths(&drawn), lengths(&even));
+        }
+    }
+
+    #[test]
+    fn random_arrivals_end_at_the_horizon() {
+        let parameters = Parameters {
+            burstiness: Some(1.0),
+            horizon_us: 10_000_000,
+            ..chatbot(20.0, 20_000)
+        };
+        let mut source = Distribution::new(parameters).expect("right");
+        let expected = source.size_hint();
+        let mut n = 0;
+        while let Some(r) = source.next_request() {
+            assert!(r.arrival_us < 10_000_000);
+            n += 1;
+        }
+        assert_eq!(expected, Some(n));
+        assert!((150..250).contains(&n), "{n}");
+        let wrong = Parameters {
+            burstiness: Some(0.0),
+            ..chatbot(20.0, 20)
+        };
+        assert!(Distribution::new(wrong).is_err());
+    }
+
     fn chatbot(rate: f64, num_requests: u64) -> Parameters {
         let length = |min, max| Length {
             mean: 256.0,
@@ -287,6 +412,7 @@ mod tests {
             timeout_us: Some(300_000_000),
             from_zero: false,
             at_once: false,
+            burstiness: None,
         }
     }
 
@@ -329,6 +455,7 @@ mod tests {
     fn all_may_come_at_once_with_the_lengths_that_they_have_one_by_one() {
         let p = Parameters {
             at_once: true,
+            burstiness: None,
             ..chatbot(7.0, 3)
         };
         let (at_once, one_by_one) = (all(p), all(chatbot(7.0, 3)));

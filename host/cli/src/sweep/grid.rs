@@ -30,7 +30,7 @@ pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
         &["spec", "dump_spec"],
         "in a sweep, which varies the flags of a run",
     ),
-    (&["json", "quiet"], "as a dimension"),
+    (&["json", "quiet", "fail_if"], "as a dimension"),
 ];
 
 /// Marks a key of the policy bundle.
@@ -179,6 +179,12 @@ impl Axis {
             .split(separator)
             .map(|v| v.trim().to_owned())
             .collect();
+        let values = match &values[..] {
+            [range] => stepped(range)
+                .map_err(|why| InputError::new(format!("--grid {text}: {why}")))?
+                .unwrap_or(values),
+            _ => values,
+        };
         if values.iter().any(String::is_empty) {
             return Err(InputError::new(format!("--grid {text}: a value is empty")));
         }
@@ -223,6 +229,37 @@ fn opposite(long: &str) -> Option<String> {
             .contains(&id.as_str())
             .then(|| format!("no-{long}")),
     }
+}
+
+/// Most values of a range.
+const MOST_STEPS: f64 = 10_000.0;
+
+/// The values of `FROM:TO:STEP`; `None` if it is something else.
+fn stepped(text: &str) -> Result<Option<Vec<String>>, String> {
+    let numbers: Option<Vec<f64>> = text.split(':').map(|n| n.parse().ok()).collect();
+    let Some([from, to, step]) = numbers.as_deref() else {
+        return Ok(None);
+    };
+    // A step may be a little short of the end, by rounding.
+    let steps = ((to - from) / step + 1e-9).floor();
+    if !(0.0..MOST_STEPS).contains(&steps) {
+        return Err(
+            "expected FROM:TO:STEP, upwards with a step above 0, or downwards with one below"
+                .to_owned(),
+        );
+    }
+    // As many digits as were typed: 0.3, not 0.30000000000000004.
+    let digits = |n: &str| n.split_once('.').map_or(0, |(_, behind)| behind.len());
+    let digits = text.split(':').map(digits).max().unwrap_or(0);
+    let value = |k: u32| {
+        let value = f64::from(k).mul_add(*step, *from);
+        let text = format!("{value:.digits$}");
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    };
+    Ok(Some((0..=steps as u32).map(value).collect()))
 }
 
 /// Several flags as they are typed, each with its value.
@@ -376,6 +413,27 @@ mod tests {
         let arguments = |k: usize| grid.points()[k].arguments();
         assert_eq!(arguments(0), ["--max-prompts=7"]);
         assert_eq!(arguments(1), ["--max-prompts=7", "--summary-only"]);
+    }
+
+    #[test]
+    fn ranges_are_values() {
+        let values = |text: &str| grid(&[text]).map(|grid| grid.axes[0].values.clone());
+        assert_eq!(
+            values("rate=10:50:10").unwrap(),
+            ["10", "20", "30", "40", "50"]
+        );
+        assert_eq!(
+            values("rate=0.1:0.5:0.1").unwrap(),
+            ["0.1", "0.2", "0.3", "0.4", "0.5"]
+        );
+        assert_eq!(values("dp=4:1:-2").unwrap(), ["4", "2"]);
+        assert_eq!(
+            values("routing-scorers=queue-depth:1").unwrap(),
+            ["queue-depth:1"]
+        );
+        let error = values("rate=10:50:-1").unwrap_err().to_string();
+        assert!(error.contains("expected FROM:TO:STEP"), "{error}");
+        assert!(values("rate=1:9:0").is_err());
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Shared {
         for arg in flags {
             let id = arg.get_id().as_str();
             let typed = given.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
-            if !typed || ["json", "quiet", "seed"].contains(&id) {
+            if !typed || ["json", "quiet", "seed", "fail_if"].contains(&id) {
                 continue;
             }
             let mut argument = OsString::from(format!("--{}", arg.get_long().unwrap_or(id)));
@@ -60,6 +60,11 @@ impl Shared {
         }
         shared
     }
+
+    /// As they are typed, `--flag=value`.
+    pub fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
 }
 
 /// The command lines of all points, parsed by `command`.
@@ -71,17 +76,23 @@ pub fn cells<'a>(
     shared: &Shared,
     mut command: clap::Command,
 ) -> Result<Vec<Cell<'a>>, InputError> {
-    let cell = |point| cell(&mut command, shared, point);
+    let cell = |point| cell(&mut command, shared, point, &[]);
     grid.points().into_iter().map(cell).collect()
 }
 
-fn cell<'a>(
+/// The runs of a point, with `more` flags that neither it nor all runs have.
+///
+/// # Errors
+/// When their command line is wrong in itself.
+pub fn cell<'a>(
     command: &mut clap::Command,
     shared: &Shared,
     point: Point<'a>,
+    more: &[OsString],
 ) -> Result<Cell<'a>, InputError> {
     let mut arguments = shared.arguments.clone();
     arguments.extend(point.arguments());
+    arguments.extend_from_slice(more);
     let argv = ["windtunnel", "run"].map(OsString::from).into_iter();
     let wrong = |e: clap::Error| InputError::new(format!("{point}: {}", first_paragraph(&e)));
     let matches = command

@@ -193,6 +193,19 @@ fn measured(r: &Results<'_>, of: fn([f64; 4]) -> f64) -> Option<f64> {
     figures.map(of)
 }
 
+/// The metric of this name, if a row has one.
+pub(crate) fn metric(name: &str) -> Option<&'static str> {
+    let found = METRICS.iter().find(|(known, _)| *known == name)?;
+    Some(found.0)
+}
+
+/// A metric of a run by its name in rows.
+#[must_use]
+pub fn figure(results: &Results<'_>, name: &str) -> Option<f64> {
+    let (_, of) = METRICS.iter().find(|(known, _)| *known == name)?;
+    of(results).filter(|x| x.is_finite())
+}
+
 /// Requests that arrived and did not complete, for whatever reason: the tables show them in one
 /// column, so that who drops requests does not look better than who rejects them.
 const NOT_SERVED: &str = "not_served";
@@ -286,6 +299,22 @@ impl Row {
         let metrics = self.clock.metrics();
         let from_end = metrics.iter().rev().position(|n| *n == name)?;
         self.fields[self.fields.len() - 1 - from_end].parse().ok()
+    }
+
+    /// A metric by name; `None` of nothing.
+    #[must_use]
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        self.metric(name)
+    }
+
+    /// Its point and seed: `rate=10, seed 42`.
+    #[must_use]
+    pub fn name(&self, dimensions: &[&str]) -> String {
+        let point = dimensions.iter().zip(self.point());
+        let parts = point.map(|(name, value)| format!("{name}={value}"));
+        let seed = &self.fields[1 + self.point().len()];
+        let all: Vec<String> = parts.chain([format!("seed {seed}")]).collect();
+        all.join(", ")
     }
 
     /// What is told of its machines.

@@ -2,7 +2,7 @@
 
 use crate::opened::Opened;
 use crate::settings::Given;
-use crate::spec::{LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
+use crate::spec::{ArrivalsSpec, LengthSpec, LoadGeneratorSpec, RunSpec, WorkloadSpec};
 use crate::xpusim_traffic::{DURATION_S, XPUSIM, drawn, measured};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
@@ -21,6 +21,9 @@ pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
     "output_tokens_min",
     "output_tokens_max",
 ];
+
+/// Most requests of a run that ends by time.
+const MOST_REQUESTS: u64 = i32::MAX as u64 - 1;
 
 /// Refuses times where they would change nothing; `preset`: is it synthetic traffic at a rate?
 pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<(), InputError> {
@@ -53,8 +56,8 @@ pub(crate) fn measured_us(run: &RunSpec) -> Option<[i64; 2]> {
     (!run.outputs.summary_only).then_some(us)
 }
 
-/// Evenly spaced requests, with the lengths of the run or of a preset.
-pub(super) fn even(
+/// Requests at a rate, with the lengths of the run or of a preset.
+pub(super) fn at_a_rate(
     run: &RunSpec,
     given: &Given,
     defaults: &Defaults,
@@ -71,7 +74,17 @@ pub(super) fn even(
         "with `duration`, which says when the last request comes",
     )?;
     // As many as there can be: the time cuts them.
-    let by_time = until.map(|end| (end * rate) as u64 + 2);
+    let burstiness = burstiness(w);
+    given.reject_unless(
+        &["burstiness"],
+        w.arrivals != Some(ArrivalsSpec::Constant),
+        "with `arrivals` constant",
+    )?;
+    let by_time = until.map(|end| match burstiness {
+        // Of random ones there may be any number.
+        Some(_) => MOST_REQUESTS,
+        None => (end * rate) as u64 + 2,
+    });
     let num_requests = by_time.unwrap_or(w.num_requests.unwrap_or(100));
     let seed = run.seed();
     let at_once = w.load_generator == Some(LoadGeneratorSpec::AllAtOnce);
@@ -87,6 +100,7 @@ pub(super) fn even(
         timeout_us: timeout(w)?,
         from_zero: false,
         at_once,
+        burstiness,
     })?;
     let amount = match until {
         Some(end) => format!("{end} s of requests"),
@@ -94,13 +108,25 @@ pub(super) fn even(
     };
     let pace = match at_once {
         true => "at once".to_owned(),
-        false => format!("at {rate} request/s"),
+        false => match burstiness {
+            None => format!("at {rate} request/s"),
+            Some(1.0) => format!("at {rate} request/s (Poisson)"),
+            Some(b) => format!("at {rate} request/s (burstiness {b})"),
+        },
     };
     Ok(Opened::of(
         Box::new(source),
         format!("{name}, {amount} {pace}, seed {seed}"),
         horizon_us,
     ))
+}
+
+/// Shape of the gaps between requests; `None` = they are equal.
+fn burstiness(w: &WorkloadSpec) -> Option<f64> {
+    match (w.arrivals, w.burstiness) {
+        (Some(ArrivalsSpec::Poisson), None) => Some(1.0),
+        (_, given) => given,
+    }
 }
 
 /// XpuSim's traffic.
