@@ -41,6 +41,7 @@ pub(crate) fn test() -> anyhow::Result<ExitCode> {
 
 /// Runs the steps. `Some` is the exit code of the one that failed.
 fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
+    let environment = python::prepare();
     let mut documentation = cargo("doc --workspace --no-deps");
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     let tested = WITHOUT_TESTS.map(|name| format!(" --exclude {name}"));
@@ -78,7 +79,10 @@ fn run(start: Instant, count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
             "examples",
             Box::new(|count| examples::examples(&tested, count)),
         ),
-        ("python tests", Box::new(python::tests)),
+        (
+            "python tests",
+            Box::new(|count| python::tests(environment, count)),
+        ),
     ];
     for (name, work) in steps {
         let failed = step(name, start, || work(count))?;

@@ -6,11 +6,12 @@
 
 use super::count::{Count, counted};
 use crate::shared::{root, run};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread::JoinHandle;
 
 /// The oldest Python that the package supports.
 const OLDEST: (u32, u32) = (3, 11);
@@ -26,22 +27,39 @@ const NAMES: [&str; 7] = [
     "py",
 ];
 
+/// An environment that is being made: it takes minutes, once, which the compiler uses meanwhile.
+pub(crate) type Environment = JoinHandle<anyhow::Result<Result<PathBuf, String>>>;
+
+/// Begins to make the environment.
+pub(crate) fn prepare() -> Environment {
+    std::thread::spawn(|| {
+        let Some(python) = find() else {
+            return Ok(Err(format!(
+                "there is no Python {}.{} or newer with venv; looked for {}",
+                OLDEST.0,
+                OLDEST.1,
+                NAMES.join(", ")
+            )));
+        };
+        let made = environment(&python)?;
+        Ok(made.ok_or_else(|| {
+            "the test requirements could not be installed (see above); is there a network?"
+                .to_owned()
+        }))
+    })
+}
+
 /// Builds and installs the package, and runs its tests. Without a Python, or without a way to the
 /// test requirements, it says so loudly and skips them; not where the environment variable `CI` is
 /// set.
-pub(crate) fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
-    let Some(python) = find() else {
-        return skipped(&format!(
-            "there is no Python {}.{} or newer with venv; looked for {}",
-            OLDEST.0,
-            OLDEST.1,
-            NAMES.join(", ")
-        ));
-    };
-    let Some(environment) = environment(&python)? else {
-        return skipped(
-            "the test requirements could not be installed (see above); is there a network?",
-        );
+pub(crate) fn tests(
+    environment: Environment,
+    count: &mut Count,
+) -> anyhow::Result<Option<ExitCode>> {
+    let made = environment.join();
+    let environment = match made.map_err(|_| anyhow!("the environment broke off (see above)"))?? {
+        Ok(environment) => environment,
+        Err(why) => return skipped(&why),
     };
     let mut install = inside(&environment);
     install.args("-m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall".split(' '));
@@ -51,7 +69,9 @@ pub(crate) fn tests(count: &mut Count) -> anyhow::Result<Option<ExitCode>> {
         return Ok(failed);
     }
     let mut pytest = inside(&environment);
-    pytest.args("-m pytest -q -rs -p no:cacheprovider python/tests".split(' '));
+    // The tests of a file after each other, those of several files at once.
+    pytest
+        .args("-m pytest -q -rs -p no:cacheprovider -n 2 --dist loadfile python/tests".split(' '));
     counted(pytest, count)
 }
 
