@@ -3,5 +3,6 @@
 
 pub mod calibrate;
 pub mod metrics;
+pub mod page;
 pub mod report;
 pub mod verify;

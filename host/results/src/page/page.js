@@ -1,0 +1,57 @@
+"use strict";
+(async () => {
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  if (figures.length === 0) return;
+  const tell = (text) => document.querySelectorAll(".plot").forEach((plot) => {
+    plot.style.cssText = "padding: .6rem .8rem"; plot.textContent = text;
+  });
+  if (typeof DecompressionStream === "undefined") {
+    return tell("This browser is too old for the plot; the table below has its figures.");
+  }
+  const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const library = document.createElement("script");
+  library.textContent = await new Response(stream).text();
+  document.head.append(library);
+  const dashes = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "8px,2px,2px,2px,2px,2px", "1px,3px"];
+  const marks = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "hexagon"];
+  const coarse = matchMedia("(pointer: coarse)"), dark = matchMedia("(prefers-color-scheme: dark)");
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const pale = (hex) => hex + "38";
+  // Without its own colours: those of the page, whichever they are now.
+  const trace = (given, count) => {
+    const t = structuredClone(given), k = t.meta ?? 0, hue = colour("--c" + (k % 8));
+    if (t.type === "heatmap") {
+      t.colorscale = "Cividis"; t.reversescale = !dark.matches;
+      t.colorbar = { ...t.colorbar, thickness: 12, outlinewidth: 0, len: 1 };
+      return t;
+    }
+    if (t.fill) return { ...t, fillcolor: pale(hue), line: { width: 0 }, hoverinfo: "skip" };
+    const dash = dashes[(k + Math.floor(k / 8)) % 8];
+    t.line = { width: 2, dash, ...t.line, color: hue };
+    if ((t.mode ?? "").includes("markers")) t.marker = { size: 7, symbol: marks[k % 8], color: hue, ...t.marker };
+    if (t.error_y) t.error_y = { ...t.error_y, color: hue, thickness: 1.5 };
+    if (t.error_x) t.error_x = { ...t.error_x, color: hue, thickness: 1.5 };
+    return t;
+  };
+  const axis = (given) => ({
+    gridcolor: colour("--grid"), linecolor: colour("--line"), zerolinecolor: colour("--line"), automargin: true, ticks: "outside",
+    tickcolor: colour("--line"), ticklen: 3, ...given, title: { standoff: 8, font: { size: 12 }, ...given?.title },
+  });
+  const layout = (given) => ({
+    autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 12, r: 14, t: 14, b: 12 },
+    hovermode: "x unified", dragmode: coarse.matches ? false : "zoom", ...given, height: given.height ?? 320,
+    font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 12 },
+    hoverlabel: { bgcolor: colour("--page"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    xaxis: axis(given.xaxis), yaxis: axis(given.yaxis),
+    shapes: (given.shapes ?? []).map((s) => ({ ...s, line: { width: 1.5, dash: "dot", color: colour("--ink") } })),
+    annotations: (given.annotations ?? []).map((a) => ({ showarrow: false, font: { size: 11, color: colour("--ink") }, bgcolor: colour("--card"), ...a })),
+  });
+  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const draw = () => Promise.all(figures.map(({ id, data, layout: given }) =>
+    Plotly.react(id, data.map((t) => trace(t, data.length)), layout(given), config)));
+  await draw();
+  dark.addEventListener("change", draw);
+  document.documentElement.dataset.drawn = figures.length;
+})();
