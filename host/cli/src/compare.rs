@@ -1,11 +1,15 @@
 //! `windtunnel compare`: compares policies with a baseline.
 
+use super::command_line::command_line;
+use super::output::check_path;
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, parse_seeds, to_anyhow};
 use clap::Args;
-use windtunnel_base::input::InputError;
+use std::path::PathBuf;
+use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_score::compare::{ComparisonRequest, compare as run};
+use windtunnel_score::render::page;
 use windtunnel_score::render::score::comparison;
 use windtunnel_score::{Candidate, Split};
 
@@ -24,6 +28,9 @@ pub struct CompareArgs {
     /// to half a point; default: the suite's
     #[arg(long, value_name = "auto|N")]
     seeds: Option<String>,
+    /// Show the comparison as a page that needs nothing but itself, with the sources of scripts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -33,6 +40,9 @@ pub struct CompareArgs {
 pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     if args.scoring.no_cache {
         return Err(InputError::new("--no-cache has no effect: comparisons are not kept").into());
+    }
+    if let Some(path) = &args.html {
+        check_path(path)?;
     }
     let request = ComparisonRequest {
         candidates: args
@@ -49,6 +59,11 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     let outcome = run(scorer.runner(), &request, &|p| bar.show(p)).map_err(to_anyhow);
     bar.done();
     let outcome = outcome?;
+    if let Some(path) = &args.html {
+        let candidates: Vec<&Candidate> = request.candidates.iter().collect();
+        let page = page::comparison(&outcome, &candidates, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))?;
+    }
     if args.json {
         return present(true, &(serde_json::to_string_pretty(&outcome)? + "\n"));
     }

@@ -2,6 +2,8 @@
 
 use super::args::refuse_zero;
 use super::candidate_text::CandidateText;
+use super::command_line::command_line;
+use super::output::check_path;
 use super::print::{present, say};
 use super::progress::RunsBar;
 use clap::Args;
@@ -11,8 +13,9 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_score::plan::selected_scenarios;
+use windtunnel_score::render::page;
 use windtunnel_score::render::score::{table, text};
 use windtunnel_score::salt::SaltSource;
 use windtunnel_score::sandbox::Sandbox;
@@ -191,6 +194,9 @@ pub struct ScoreArgs {
     /// know, and warn where it is higher by more than chance. That takes as long as the seeds do
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
     fresh_seeds: Option<u32>,
+    /// Show the scores as a page that needs nothing but itself, with the sources of scripts
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    html: Option<PathBuf>,
     /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
@@ -271,6 +277,15 @@ impl ScoreArgs {
         if self.stage == LastStage::Smoke && !self.scenarios.is_empty() {
             return useless("--scenario", "the first run is the same for all of them");
         }
+        if let Some(path) = &self.html {
+            if self.candidates.iter().any(|c| c == "-") {
+                return useless(
+                    "--html",
+                    "candidates of standard input are answered in lines",
+                );
+            }
+            check_path(path)?;
+        }
         if early && self.seeds.is_some() {
             return useless("--seeds", &format!("{until} takes one"));
         }
@@ -301,6 +316,19 @@ impl ScoreArgs {
                 return useless("--incumbent", &format!("--split {split} is run in full"));
             }
         }
+        Ok(())
+    }
+}
+
+impl ScoreArgs {
+    /// Writes the page, if one is wanted.
+    fn write_page(&self, reports: &[Report], requests: &[ScoreRequest]) -> anyhow::Result<()> {
+        let Some(path) = &self.html else {
+            return Ok(());
+        };
+        let candidates: Vec<&Candidate> = requests.iter().map(|r| &r.candidate).collect();
+        let page = page::score(reports, &candidates, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))?;
         Ok(())
     }
 }
@@ -344,6 +372,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         let report = scorer.score(request, &|p| bar.show(p)).map_err(to_anyhow);
         bar.done();
         let report = report?;
+        args.write_page(std::slice::from_ref(&report), &requests)?;
         return if args.json {
             present(true, &(serde_json::to_string_pretty(&report)? + "\n"))
         } else {
@@ -351,11 +380,13 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         };
     }
     if args.json || args.batch {
-        return batch(&scorer, &requests);
+        let reports = batch(&scorer, &requests)?;
+        return args.write_page(&reports, &requests);
     }
     let reports = scorer
         .score_batch(&requests, &mut |_, _| {})
         .map_err(to_anyhow)?;
+    args.write_page(&reports, &requests)?;
     present(false, &table(&reports))
 }
 
@@ -370,7 +401,7 @@ pub fn to_anyhow(error: ScoringError) -> anyhow::Error {
 
 /// Scores candidates and prints a line for each, in order, as soon as it and all before it are
 /// done.
-fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
+fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<Vec<Report>> {
     let mut waiting: BTreeMap<usize, String> = BTreeMap::new();
     let mut next = 0;
     let mut outcome = Ok(());
@@ -384,8 +415,8 @@ fn batch(scorer: &Scorer, requests: &[ScoreRequest]) -> anyhow::Result<()> {
             }
         }
     };
-    scorer.score_batch(requests, &mut done).map_err(to_anyhow)?;
-    outcome
+    let reports = scorer.score_batch(requests, &mut done).map_err(to_anyhow)?;
+    outcome.map(|()| reports)
 }
 
 /// The name of standard input in messages.

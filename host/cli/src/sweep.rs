@@ -5,8 +5,10 @@ mod ledger;
 mod runs;
 
 use super::args::{SweepArgs, refuse_zero};
+use super::command_line::command_line;
 use super::confine;
 use super::effects::Explicit;
+use super::output::check_path;
 use super::print::{present, say, show_json};
 use super::progress::bar_over_runs;
 use super::workload_args::RunArgs;
@@ -18,10 +20,13 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, unknown, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
+
+/// The flag of a run that is the sweep's own: one page shows all of its runs.
+const PAGE: &str = "html";
 
 /// More is a slip of the pen.
 const MOST_RUNS: u64 = 1_000_000;
@@ -38,7 +43,11 @@ pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
     let hide = |arg: Arg| {
         let id = arg.get_id().as_str();
         let without_effect = WITHOUT_EFFECT[..4].iter().any(|(ids, _)| ids.contains(&id));
-        if without_effect { arg.hide(true) } else { arg }
+        if without_effect && id != PAGE {
+            arg.hide(true)
+        } else {
+            arg
+        }
     };
     let about = sweep.get_about().cloned().unwrap_or_default();
     RunArgs::augment_args(sweep)
@@ -61,7 +70,12 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     };
     let explicit = Explicit::of(matches);
     for (ids, why) in &WITHOUT_EFFECT[..4] {
-        explicit.reject_unless(ids, false, why)?;
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| *id != PAGE).collect();
+        explicit.reject_unless(&ids, false, why)?;
+    }
+    let page: Option<&PathBuf> = given.get_one(PAGE);
+    if let Some(page) = page {
+        check_path(page)?;
     }
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
@@ -79,7 +93,9 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     }
     let unknown = |cell: &Cell<'_>| !cell.spec.policies.trusted && confine::has_scripts(&cell.spec);
     if cells.iter().any(unknown) {
-        confine::confine(&args.out.as_deref().map_or(Vec::new(), ledger::files));
+        let mut written = args.out.as_deref().map_or(Vec::new(), ledger::files);
+        written.extend(page.cloned());
+        confine::confine(&written);
     }
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
@@ -114,6 +130,10 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         given.get_flag("quiet"),
     )?;
     let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
+    let paged = page.map_or(Ok(()), |path| {
+        let page = sweep::html(&grid.names(), clock, &rows, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))
+    });
     // What was computed is shown even if the disk is full.
     let printed = if given.get_flag("json") {
         show_json(|out| sweep::write_json(&columns, &rows, out))
@@ -121,6 +141,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         present(false, &sweep::table(&grid.names(), &rows, &args.columns))
     };
     saved?;
+    paged?;
     printed
 }
 

@@ -172,10 +172,10 @@ pub fn html(title: &str, s: &Summary) -> String {
          <title>{title}</title>\n<style>\n\
          :root {{ color-scheme: light dark; }}\n\
          body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}\n\
-         table {{ border-collapse: collapse; }} td, th {{ padding: .2rem .8rem; text-align: right; }}\n\
+         table {{ border-collapse: collapse; display: block; max-width: 100%; overflow-x: auto; }} td, th {{ padding: .2rem .8rem; text-align: right; }}\n\
          td:first-child, th:first-child {{ text-align: left; }} tr + tr td {{ border-top: 1px solid #8884; }}\n\
          svg {{ width: 100%; height: auto; }} .bar {{ fill: #4878a8; }} .axis {{ fill: currentColor; font-size: 11px; }}\n\
-         .two {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }}\n\
+         .two {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem; }}\n\
          </style></head><body>\n<h1>{title}</h1>\n\
          <p>{} requests{sessions} over {:.3} s; mean {:.3} requests/s, peak {:.3} in {} s; cv of gaps {}.<br>\n\
          An infinite prefix cache would hold {:.2}% of {} prompt tokens (blocks of {}).</p>\n",

@@ -18,6 +18,10 @@ pub struct Axis {
     pub from_zero: bool,
     /// Shares, shown in percent.
     pub percent: bool,
+    /// From 0 to 1, whatever is shown.
+    pub whole: bool,
+    /// What the places 0, 1, 2, ... are called; empty = they are numbers.
+    pub names: Vec<String>,
 }
 
 impl Axis {
@@ -44,6 +48,7 @@ impl Axis {
     pub fn share(title: &str) -> Self {
         Self {
             percent: true,
+            whole: true,
             ..Self::from_zero(title)
         }
     }
@@ -61,14 +66,19 @@ impl Axis {
         let mut axis = json!({"title": {"text": self.title}});
         if self.log {
             axis["type"] = "log".into();
-            // Each power of ten with its twos and fives at most.
-            axis["dtick"] = "D2".into();
         } else if self.from_zero {
             axis["rangemode"] = "tozero".into();
         }
         if self.percent {
-            axis["tickformat"] = ".0%".into();
+            axis["tickformat"] = "~%".into();
+        }
+        if self.whole {
             axis["range"] = json!([0, 1.02]);
+        }
+        if !self.names.is_empty() {
+            axis["tickvals"] = (0..self.names.len()).collect();
+            axis["ticktext"] = self.names.iter().map(|name| plain(name)).collect();
+            axis["zeroline"] = false.into();
         }
         axis
     }
@@ -162,7 +172,7 @@ impl Chart {
                 data.push(edge(high, Some("tonexty")));
             }
             let mut trace = json!({
-                "name": t.name, "x": x, "y": numbers(&t.y), "meta": k, "legendgroup": k.to_string(),
+                "name": plain(&t.name), "x": x, "y": numbers(&t.y), "meta": k, "legendgroup": k.to_string(),
                 "mode": if t.marked { "lines+markers" } else { "lines" },
             });
             if t.stepped {
@@ -217,7 +227,7 @@ impl Chart {
                 .extend(self.traces.iter().map(|t| self.column(&t.name)));
             let places = self.traces.first().map_or(0, |t| t.x.len());
             for k in picked(places) {
-                let mut row = vec![Cell::Text(super::figure(self.traces[0].x[k]))];
+                let mut row = vec![Cell::Text(self.place(self.traces[0].x[k]))];
                 let values = self.traces.iter().map(|t| t.y.get(k).copied().flatten());
                 row.extend(values.map(Cell::Number));
                 table.rows.push(row);
@@ -232,12 +242,20 @@ impl Chart {
         for t in &self.traces {
             for k in picked(t.x.len()) {
                 let y = t.y.get(k).copied().flatten();
-                table
-                    .rows
-                    .push(vec![t.name.clone().into(), t.x[k].into(), Cell::Number(y)]);
+                table.rows.push(vec![
+                    t.name.clone().into(),
+                    self.place(t.x[k]).into(),
+                    Cell::Number(y),
+                ]);
             }
         }
         table
+    }
+
+    /// A place of the x axis.
+    fn place(&self, x: f64) -> String {
+        let name = self.x.names.get(x as usize);
+        name.cloned().unwrap_or_else(|| super::figure(x))
     }
 
     fn column(&self, name: &str) -> String {
@@ -246,6 +264,12 @@ impl Chart {
             false => format!("{name}, {}", self.y.title),
         }
     }
+}
+
+/// Plotly reads a little of HTML in texts, which names are not.
+fn plain(text: &str) -> String {
+    let text = text.replace('&', "&amp;");
+    text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Some of so many places, the first and the last among them.
@@ -291,13 +315,12 @@ impl Heat {
             "%{z:.4~g}"
         };
         let mut trace = json!({
-            "type": "heatmap", "x": x, "y": self.names, "z": z, "zmin": 0, "name": "",
+            "type": "heatmap", "x": x, "y": self.names.iter().map(|name| plain(name)).collect::<Vec<_>>(), "z": z, "zmin": 0, "name": "",
             "hovertemplate": format!("%{{y}}, %{{x}} s: {shown} {}<extra></extra>", self.unit),
-            "colorbar": {"title": {"text": self.unit, "side": "right"}},
+            "colorbar": {},
         });
         if self.percent {
-            trace["zmax"] = 1.into();
-            trace["colorbar"]["tickformat"] = ".0%".into();
+            trace["colorbar"]["tickformat"] = "~%".into();
         }
         let layout = json!({
             "height": 110 + (self.names.len() * 22).clamp(90, 700),
@@ -320,6 +343,89 @@ impl Heat {
             table
                 .rows
                 .push(vec![name.clone().into(), mean.into(), most.into()]);
+        }
+        table
+    }
+}
+
+/// A figure with its interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The figure.
+    pub value: f64,
+    /// Its interval; none of a single run.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// Figures with intervals, a row per thing, side by side for several.
+#[derive(Clone, Debug, Default)]
+pub struct Dots {
+    /// Its title.
+    pub title: String,
+    /// What the reader has to know; may be empty.
+    pub note: String,
+    /// What the figures are, and their unit.
+    pub x_title: String,
+    /// Names of the rows, from above.
+    pub names: Vec<String>,
+    /// Whose figures, and one for each row.
+    pub series: Vec<(String, Vec<Option<Estimate>>)>,
+}
+
+impl Dots {
+    /// Data and layout.
+    pub(super) fn figure(&self) -> (Value, Value) {
+        let several = self.series.len();
+        let data = self.series.iter().enumerate().map(|(k, (name, row))| {
+            // Beside each other within the row.
+            let shift = (k as f64 + 0.5) / several as f64 * 0.6 - 0.3;
+            let y: Vec<f64> = (0..row.len()).map(|at| at as f64 + shift).collect();
+            let of = |of: &dyn Fn(&Estimate) -> Value| -> Value {
+                row.iter()
+                    .map(|e| e.as_ref().map_or(Value::Null, of))
+                    .collect()
+            };
+            let part = |e: &Estimate, end: usize| {
+                e.interval
+                    .map_or(json!(0), |ends| short((ends[end] - e.value).abs()))
+            };
+            json!({
+                "name": plain(name), "meta": k, "mode": "markers", "y": y, "x": of(&|e| short(e.value)),
+                "error_x": {"type": "data", "symmetric": false, "array": of(&|e| part(e, 1)),
+                    "arrayminus": of(&|e| part(e, 0))},
+                "text": self.names.iter().map(|name| plain(name)).collect::<Vec<_>>(),
+                "hovertemplate": "%{text}: %{x:.4~g}<extra>%{fullData.name}</extra>",
+            })
+        });
+        let layout = json!({
+            "height": 110 + self.names.len() * (14 + 12 * several.min(8)),
+            "hovermode": "closest", "showlegend": several > 1,
+            "xaxis": {"title": {"text": self.x_title}, "zeroline": true},
+            "yaxis": {"tickvals": (0..self.names.len()).collect::<Vec<_>>(), "zeroline": false, "ticks": "",
+                "ticktext": self.names.iter().map(|name| plain(name)).collect::<Vec<_>>(),
+                "range": [self.names.len() as f64 - 0.4, -0.6], "showgrid": false},
+        });
+        (data.collect(), layout)
+    }
+
+    /// Every figure and its interval.
+    pub(super) fn table(&self) -> Table {
+        let mut table = Table::new(&["", "of", "figure", "low", "high"]);
+        table.caption.clone_from(&self.x_title);
+        for (at, row) in self.names.iter().enumerate() {
+            for (name, estimates) in &self.series {
+                let Some(e) = estimates.get(at).copied().flatten() else {
+                    continue;
+                };
+                let end = |k: usize| Cell::Number(e.interval.map(|ends| ends[k]));
+                table.rows.push(vec![
+                    row.clone().into(),
+                    name.clone().into(),
+                    e.value.into(),
+                    end(0),
+                    end(1),
+                ]);
+            }
         }
         table
     }

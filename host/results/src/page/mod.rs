@@ -5,7 +5,7 @@
 mod chart;
 mod table;
 
-pub use chart::{Axis, Chart, Heat, Mark, Trace};
+pub use chart::{Axis, Chart, Dots, Estimate, Heat, Mark, Trace};
 pub use table::{Cell, Table, figure};
 
 use serde_json::Value;
@@ -138,6 +138,12 @@ impl Page {
     pub fn heat(&mut self, heat: &Heat) {
         let (data, layout) = heat.figure();
         self.plot(&heat.title, &heat.note, &heat.table(), true, data, layout);
+    }
+
+    /// Figures with intervals.
+    pub fn dots(&mut self, dots: &Dots) {
+        let (data, layout) = dots.figure();
+        self.plot(&dots.title, &dots.note, &dots.table(), true, data, layout);
     }
 
     fn plot(

@@ -43,12 +43,13 @@
     hovermode: "x unified", dragmode: coarse.matches ? false : "zoom", ...given, height: given.height ?? 320,
     font: { color: colour("--ink"), family: "system-ui, sans-serif", size: 12 },
     hoverlabel: { bgcolor: colour("--page"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--c0") },
     legend: { orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
     xaxis: axis(given.xaxis), yaxis: axis(given.yaxis),
     shapes: (given.shapes ?? []).map((s) => ({ ...s, line: { width: 1.5, dash: "dot", color: colour("--ink") } })),
     annotations: (given.annotations ?? []).map((a) => ({ showarrow: false, font: { size: 11, color: colour("--ink") }, bgcolor: colour("--card"), ...a })),
   });
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const config = { responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: hover)").matches ? "hover" : false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const draw = () => Promise.all(figures.map(({ id, data, layout: given }) =>
     Plotly.react(id, data.map((t) => trace(t, data.length)), layout(given), config)));
   await draw();

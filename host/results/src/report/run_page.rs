@@ -326,11 +326,18 @@ fn over_time(page: &mut Page, results: &Results<'_>, series: Option<&TimeSeries>
         }
     }
     let seconds = width_us as f64 / 1e6;
+    // The last interval ends with the run.
+    let in_last = (ended_us - last as i64 * width_us).max(1) as f64 / 1e6;
+    let length = |k: usize| if k == last { in_last } else { seconds };
     let x: Vec<f64> = (0..all.len()).map(|k| k as f64 * seconds).collect();
-    let line = |name: &str, of: &dyn Fn(&Arrived) -> Option<f64>| Trace {
+    let line = |name: &str, of: &dyn Fn(&Arrived, f64) -> Option<f64>| Trace {
         name: name.to_owned(),
         x: x.clone(),
-        y: all.iter().map(of).collect(),
+        y: all
+            .iter()
+            .enumerate()
+            .map(|(k, bin)| of(bin, length(k)))
+            .collect(),
         stepped: true,
         ..Trace::default()
     };
@@ -341,8 +348,8 @@ fn over_time(page: &mut Page, results: &Results<'_>, series: Option<&TimeSeries>
         x: Axis::from_zero("simulated time, s"),
         y: Axis::from_zero("requests/s"),
         traces: vec![
-            line("arrived", &|b| Some(b.arrivals as f64 / seconds)),
-            line("completed", &|b| Some(b.completions as f64 / seconds)),
+            line("arrived", &|b, s| Some(b.arrivals as f64 / s)),
+            line("completed", &|b, s| Some(b.completions as f64 / s)),
         ],
         ..Chart::default()
     });
@@ -352,7 +359,10 @@ fn over_time(page: &mut Page, results: &Results<'_>, series: Option<&TimeSeries>
         note: bins.clone(),
         x: Axis::from_zero("arrival, s"),
         y: Axis::from_zero("TTFT, ms"),
-        traces: vec![line("p50", &|b| p(b, 50.0)), line("p99", &|b| p(b, 99.0))],
+        traces: vec![
+            line("p50", &|b, _| p(b, 50.0)),
+            line("p99", &|b, _| p(b, 99.0)),
+        ],
         ..Chart::default()
     });
     if results.goodput.is_some() {
@@ -361,7 +371,7 @@ fn over_time(page: &mut Page, results: &Results<'_>, series: Option<&TimeSeries>
             note: format!("{bins}; what did not complete missed its targets"),
             x: Axis::from_zero("arrival, s"),
             y: Axis::share("share of requests"),
-            traces: vec![line("SLO met", &|b| {
+            traces: vec![line("SLO met", &|b, _| {
                 (b.judged > 0).then(|| b.good as f64 / b.judged as f64)
             })],
             ..Chart::default()
@@ -456,7 +466,10 @@ fn kv_chart(series: &TimeSeries, x: Vec<f64>, bins: &str) -> Chart {
         title: "KV blocks in use".to_owned(),
         note: format!("{note}; 0 while no step runs"),
         x: Axis::from_zero("simulated time, s"),
-        y: Axis::share("share of KV blocks"),
+        y: Axis {
+            percent: true,
+            ..Axis::from_zero("share of KV blocks")
+        },
         traces: vec![Trace {
             name: if several { "mean" } else { "in use" }.to_owned(),
             x,
@@ -555,6 +568,21 @@ fn instances(page: &mut Page, results: &Results<'_>) {
     page.table(&table);
 }
 
+/// A fact, or those within it.
+fn tell(facts: &mut Vec<(String, String)>, key: &str, value: &Value) {
+    let name = key.replace('_', " ");
+    match value {
+        Value::Null => {}
+        Value::Object(inner) => {
+            for (key, value) in inner {
+                tell(facts, &format!("{name}: {key}"), value);
+            }
+        }
+        Value::String(text) => facts.push((name, text.clone())),
+        other => facts.push((name, other.to_string())),
+    }
+}
+
 /// What was simulated.
 fn made(page: &mut Page, results: &Results<'_>, command: &str) {
     page.section("What was simulated");
@@ -563,16 +591,8 @@ fn made(page: &mut Page, results: &Results<'_>, command: &str) {
         return;
     };
     let mut facts = Vec::new();
-    for (key, value) in setup {
-        if key == "notes" || value.is_null() {
-            continue;
-        }
-        let value = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        facts.push((key.replace('_', " "), value));
-    }
+    let told = setup.iter().filter(|(key, _)| *key != "notes");
+    told.for_each(|(key, value)| tell(&mut facts, key, value));
     page.facts(&facts);
     let notes = setup.get("notes").and_then(Value::as_array);
     for note in notes.into_iter().flatten().filter_map(Value::as_str) {
