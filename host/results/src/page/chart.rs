@@ -99,6 +99,8 @@ pub struct Trace {
     pub stepped: bool,
     /// With a mark at each point.
     pub marked: bool,
+    /// Bars in place of a line.
+    pub bars: bool,
 }
 
 /// A line across the plot, with a word on it.
@@ -175,6 +177,9 @@ impl Chart {
                 "name": plain(&t.name), "x": x, "y": numbers(&t.y), "meta": k, "legendgroup": k.to_string(),
                 "mode": if t.marked { "lines+markers" } else { "lines" },
             });
+            if t.bars {
+                trace["type"] = "bar".into();
+            }
             if t.stepped {
                 trace["line"] = json!({"shape": "hv"});
             }
@@ -200,8 +205,8 @@ impl Chart {
             let place = if log { mark.at.log10() } else { mark.at };
             notes.push(match mark.on_x {
                 true => {
-                    json!({"text": mark.label, "x": place, "xref": "x", "y": 0.98, "yref": "paper",
-                    "xanchor": "left", "yanchor": "top"})
+                    json!({"text": mark.label, "x": place, "xref": "x", "y": 0.02, "yref": "paper",
+                    "xanchor": "left", "yanchor": "bottom"})
                 }
                 false => {
                     json!({"text": mark.label, "y": place, "yref": "y", "x": 0.99, "xref": "paper",

@@ -557,9 +557,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Staging::default();
         write_file(&mut files, &sample(), &dir.path().join("r.CSV")).unwrap();
-        let error = write_file(&mut files, &sample(), Path::new("r.parquet")).unwrap_err();
+        let error = write_file(&mut files, &sample(), Path::new("r.txt")).unwrap_err();
         files.commit().unwrap();
-        insta::assert_snapshot!(error, @r#"r.parquet: the file's name must end in .json or .csv"#);
+        insta::assert_snapshot!(error, @"r.txt: the file's name must end in .csv, .json, .jsonl or .parquet");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

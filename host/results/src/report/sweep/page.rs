@@ -252,6 +252,7 @@ fn trace(name: &str, of: &[usize], metric: &str, points: &[Point<'_>], x: &[f64]
             .then(|| (edge(f64::min), edge(f64::max))),
         stepped: false,
         marked: true,
+        bars: false,
     })
 }
 
