@@ -406,7 +406,7 @@ fn a_browser_draws_pages_without_errors_and_within_a_phones_width() {
                       addEventListener('securitypolicyviolation', (e) => errors.push(e.blockedURI));</script>";
         let tell = "<script>setInterval(() => { const root = document.documentElement; \
                     if (root.dataset.drawn || errors.length) parent.postMessage(`drawn ${root.dataset.drawn}, \
-                    ${root.scrollWidth - innerWidth} too wide, errors: ${errors.join('; ')}.`, '*'); }, 50);</script>";
+                    ${root.scrollWidth - root.clientWidth} too wide, errors: ${errors.join('; ')}.`, '*'); }, 50);</script>";
         let page = page.replace("</title>", &format!("</title>{listen}"));
         let page = page.replace("</body>", &format!("{tell}</body>"));
         folder.write("told.html", page.as_bytes());

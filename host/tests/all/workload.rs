@@ -66,7 +66,8 @@ fn show_tells_rate_lengths_burstiness_and_sharing() {
         page.starts_with("<!doctype html>")
             && page.contains("Requests per second")
             && page.contains("each bin ends where the next power of two begins")
-            && !page.contains("http")
+            && !page.contains("http:")
+            && !page.contains("https:")
     );
     refused(
         &folder,

@@ -84,6 +84,9 @@ impl Axis {
     }
 }
 
+/// Figures; `None` where there is none.
+pub type Values = Vec<Option<f64>>;
+
 /// A line.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
@@ -94,7 +97,7 @@ pub struct Trace {
     /// How much; `None` interrupts the line.
     pub y: Vec<Option<f64>>,
     /// The lowest and the highest value at each place: a band around the line.
-    pub band: Option<(Vec<Option<f64>>, Vec<Option<f64>>)>,
+    pub band: Option<[Values; 2]>,
     /// Each value holds until the next one.
     pub stepped: bool,
     /// With a mark at each point.
@@ -159,7 +162,7 @@ impl Chart {
         let mut data = Vec::new();
         for (k, t) in self.traces.iter().enumerate() {
             let x: Value = t.x.iter().map(|&x| short(x)).collect();
-            if let Some((low, high)) = &t.band {
+            if let Some([low, high]) = &t.band {
                 let edge = |y: &[Option<f64>], fill: Option<&str>| {
                     let mut edge = json!({
                         "x": x, "y": numbers(y), "mode": "lines", "meta": k, "legendgroup": k.to_string(),

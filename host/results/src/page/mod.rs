@@ -5,7 +5,7 @@
 mod chart;
 mod table;
 
-pub use chart::{Axis, Chart, Dots, Estimate, Heat, Mark, Trace};
+pub use chart::{Axis, Chart, Dots, Estimate, Heat, Mark, Trace, Values};
 pub use table::{Cell, Table, figure};
 
 use serde_json::Value;

@@ -380,7 +380,10 @@ mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
-        assert!(!page.contains("http"), "no address");
+        assert!(
+            !page.contains("http:") && !page.contains("https:"),
+            "no address"
+        );
     }
 
     #[test]

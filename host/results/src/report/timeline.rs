@@ -197,8 +197,11 @@ fn preemptions(instance: u32, steps: &[RanStep], events: &mut Events) {
     }
 }
 
+/// A figure of an interval.
+type Figure = fn(&Sample) -> f64;
+
 fn counters(series: &TimeSeries, events: &mut Events) {
-    let counted: [(&str, fn(&Sample) -> f64); 3] = [
+    let counted: [(&str, Figure); 3] = [
         ("wait queue", |s| s.queue),
         ("batch", |s| s.batch),
         ("KV blocks", |s| s.kv_blocks),

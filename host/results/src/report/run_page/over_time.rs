@@ -207,7 +207,7 @@ fn kv_chart(series: &TimeSeries, x: Vec<f64>, bins: &str) -> Chart {
             name: if several { "mean" } else { "in use" }.to_owned(),
             x,
             y: each.iter().map(mean).collect(),
-            band: several.then(|| (edge(f64::min), edge(f64::max))),
+            band: several.then(|| [edge(f64::min), edge(f64::max)]),
             ..Trace::default()
         }],
         ..Chart::default()

@@ -249,7 +249,7 @@ fn trace(name: &str, of: &[usize], metric: &str, points: &[Point<'_>], x: &[f64]
         band: all
             .iter()
             .any(|values| values.len() > 1)
-            .then(|| (edge(f64::min), edge(f64::max))),
+            .then(|| [edge(f64::min), edge(f64::max)]),
         stepped: false,
         marked: true,
         bars: false,
@@ -270,13 +270,16 @@ fn knees(
     let mut marks: Vec<Mark> = Vec::new();
     for (name, of) in lines {
         let met = |k: &&usize| mean(&values(&points[**k], "slo_attainment")).map(|m| m >= KNEE);
-        let Some(last) = of.iter().take_while(|k| met(k) == Some(true)).last() else {
+        let within: Vec<&usize> = of.iter().take_while(|k| met(k) == Some(true)).collect();
+        let Some(last) = within.last() else {
             continue;
         };
-        let at = x[*last];
+        let at = x[**last];
+        // Where the last one that was tried is still good, the knee is somewhere beyond it.
+        let sign = if within.len() == of.len() { "≥ " } else { "" };
         let label = match name.is_empty() {
-            true => format!("knee {}", figure(at)),
-            false => format!("{name}: {}", figure(at)),
+            true => format!("knee {sign}{}", figure(at)),
+            false => format!("{name}: {sign}{}", figure(at)),
         };
         match marks.iter_mut().find(|mark| mark.at == at) {
             Some(mark) => mark.label = format!("{}<br>{label}", mark.label),
@@ -356,7 +359,7 @@ mod tests {
             page.contains(r#""x":[10.0,20.0],"y":[15.0,30.0]"#),
             "{page}"
         );
-        assert!(page.contains("routing-policy a: 10") && page.contains("routing-policy b: 20"));
+        assert!(page.contains("routing-policy a: 10") && page.contains("routing-policy b: ≥ 20"));
         assert!(page.contains("5 runs, up to 2 seeds each"));
         assert!(page.contains("<td data-value=\"15\">15</td>"), "{page}");
     }
