@@ -5,6 +5,7 @@ mod gateway;
 mod kv_events;
 mod observations;
 mod scaling;
+mod series;
 mod split;
 mod steps;
 
@@ -12,6 +13,7 @@ pub use gateway::{GatewayTimes, GatewayTotals, TurnedAway};
 pub use kv_events::{KvChange, KvEvent};
 pub use observations::{InstanceSnapshot, RoutingObservation, RoutingObservations};
 pub use scaling::{NodePoolRecord, PoolCounts, PoolScaling, ScalingRecord};
+pub use series::{Series, SeriesBin, Span};
 pub use split::SplitRecord;
 pub use steps::{RanStep, StepRun, StepShare};
 
@@ -363,6 +365,8 @@ pub struct InstanceTotals {
     pub logged_steps: Vec<RanStep>,
     /// Memory in use over time, where it is counted by the byte: the earliest first.
     pub memory_uses: Vec<MemoryUse>,
+    /// What it did over time, when that was asked for.
+    pub series: Option<Box<Series>>,
 }
 
 /// How often an adapter came to an instance and had to go.

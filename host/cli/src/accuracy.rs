@@ -6,6 +6,7 @@ mod page;
 mod plot;
 
 use super::args::{LatencyName, RulesName};
+use super::command_line::command_line;
 use super::print::{present, say};
 use super::progress::bar_over_runs;
 use super::spec::{latency_model, rules};
@@ -129,7 +130,7 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
     }
     if let Some(path) = &args.html {
         let text = page::page(&page::Content {
-            command: &command(std::env::args_os().map(|word| word.to_string_lossy().into_owned())),
+            command: &command_line(),
             made: &made_with(&options, &args.folder),
             cases: &cases,
             loops: &compared_loops,
@@ -143,20 +144,6 @@ pub fn accuracy(args: &AccuracyArgs) -> anyhow::Result<()> {
     let mut text = tables(&cases, failed.len(), &options);
     text += &loops_table(&compared_loops);
     present(false, &text)
-}
-
-/// The command line, with quotes where a shell needs them. Of the program only the name is told.
-fn command(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quoted = |text: String| match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    };
-    let words = arguments.skip(1).map(quoted);
-    let words: Vec<String> = std::iter::once("windtunnel".to_owned())
-        .chain(words)
-        .collect();
-    words.join(" ")
 }
 
 /// What runs were simulated with: what, and its value.

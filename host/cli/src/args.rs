@@ -394,7 +394,7 @@ pub struct OutputArgs {
     /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Results of every request, to a .json or .csv file
+    /// Results of every request, to a .csv, .json, .jsonl or .parquet file
     #[arg(long, value_name = "FILE")]
     pub results_path: Option<PathBuf>,
     /// Totals and results of every request, as BLIS writes them in JSON
@@ -408,10 +408,22 @@ pub struct OutputArgs {
     /// request. `windtunnel profile --step-log` and `windtunnel verify` read it
     #[arg(long, value_name = "FILE")]
     pub step_log: Option<PathBuf>,
-    /// Show a run in ticks as a page: places of the batch over time, queue, latencies (with
-    /// --latency-model ticks)
-    #[arg(long, value_name = "FILE", hide_short_help = true)]
-    pub html_path: Option<PathBuf>,
+    /// Show the run as a page that needs nothing but itself: distributions of latencies, queue,
+    /// batch, KV blocks and throughput over time, each instance
+    #[arg(long, alias = "html-path", value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// What each instance does over time, to a .csv, .json, .jsonl or .parquet file: queue, batch,
+    /// KV blocks, prompt and output tokens per second
+    #[arg(long, value_name = "FILE")]
+    pub time_series: Option<PathBuf>,
+    /// Length of its intervals, seconds (needs --time-series or --html) [default: as long as it
+    /// takes for 500 to 1000 of them]
+    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    pub time_series_interval: Option<f64>,
+    /// Requests and steps as a trace in Chrome's JSON, for ui.perfetto.dev. Every step is kept,
+    /// which takes time and memory
+    #[arg(long, value_name = "FILE")]
+    pub timeline: Option<PathBuf>,
     /// Export the requests as a TraceV2 trace that can be replayed: PREFIX.yaml and PREFIX.csv
     #[arg(long, value_name = "PREFIX")]
     pub trace_output: Option<PathBuf>,

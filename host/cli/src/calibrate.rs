@@ -25,12 +25,15 @@ use windtunnel_results::calibrate::{
 /// Flags of runs that have an effect without a server.
 const WITHOUT_URL: [&str; 5] = ["json", "slo_ttft", "slo_itl", "slo_e2e", "warmup_requests"];
 /// Flags of runs that have none with one.
-const WITHOUT_EFFECT: [&str; 20] = [
+const WITHOUT_EFFECT: [&str; 23] = [
     "format",
     "metrics_path",
     "kv_events_path",
     "step_log",
-    "html_path",
+    "html",
+    "time_series",
+    "time_series_interval",
+    "timeline",
     "trace_output",
     "summary_only",
     "decisions_path",

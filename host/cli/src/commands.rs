@@ -258,6 +258,10 @@ const RUN_EXAMPLES: &str = "Examples:
   windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 5000 \\
       --num-instances 4 --routing-policy least-loaded --scheduler sjf --slo-ttft 200ms
 
+  # the same as a page with plots, what instances do over time, and a trace for ui.perfetto.dev
+  windtunnel run --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 500 \\
+      --num-instances 4 --html run.html --time-series run.parquet --timeline run.trace.json
+
   # a workload spec: clients, sessions, cohorts
   windtunnel run --model llama-3.1-8b-instruct --workload-spec chat.yaml --num-instances 4
 

@@ -1,12 +1,16 @@
 //! `windtunnel compare`: compares policies with a baseline.
 
+use super::command_line::command_line;
 use super::gate::{self, GateFailed};
+use super::output::check_path;
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, parse_seeds, to_anyhow};
 use clap::Args;
-use windtunnel_base::input::InputError;
+use std::path::PathBuf;
+use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_score::compare::{ComparisonRequest, compare as run};
+use windtunnel_score::render::page;
 use windtunnel_score::render::score::comparison;
 use windtunnel_score::{Candidate, Split};
 
@@ -29,6 +33,9 @@ pub struct CompareArgs {
     /// difference_low<0 or difference_high<0 (the ends of its 95 % interval)
     #[arg(long, value_name = "CONDITIONS")]
     fail_if: Option<String>,
+    /// Show the comparison as a page that needs nothing but itself, with the sources of scripts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +48,9 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     }
     let names = ["difference", "difference_low", "difference_high"];
     let gate = gate::named(args.fail_if.as_deref(), &names)?;
+    if let Some(path) = &args.html {
+        check_path(path)?;
+    }
     let request = ComparisonRequest {
         candidates: args
             .candidates
@@ -56,6 +66,11 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<()> {
     let outcome = run(scorer.runner(), &request, &|p| bar.show(p)).map_err(to_anyhow);
     bar.done();
     let outcome = outcome?;
+    if let Some(path) = &args.html {
+        let candidates: Vec<&Candidate> = request.candidates.iter().collect();
+        let page = page::comparison(&outcome, &candidates, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))?;
+    }
     if args.json {
         present(true, &(serde_json::to_string_pretty(&outcome)? + "\n"))?;
     } else {

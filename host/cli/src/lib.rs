@@ -8,6 +8,7 @@ mod autoscale_args;
 mod calibrate;
 pub mod calls;
 mod candidate_text;
+mod command_line;
 mod commands;
 mod compare;
 mod confine;

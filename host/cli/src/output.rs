@@ -1,14 +1,17 @@
 //! Results to stdout and to files. Files are written whole or not at all.
 
 use super::args::{AnalysisArgs, Format, OutputArgs};
+use super::command_line::command_line;
 use super::print::{present, show_json, to_stdout};
 use super::spelling::{FILES, in_flags};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
+use windtunnel_results::report::time_series::TimeSeries;
 use windtunnel_results::report::{
-    Results, blis, decisions, json, kv_events, rows, saturation, step_log, table, ticks, xpusim,
+    Results, blis, columns, decisions, json, kv_events, rows, run_page, saturation, step_log,
+    table, ticks, timeline, xpusim,
 };
 use windtunnel_sim::{RunResult, RunSpec, Simulation};
 use windtunnel_workload::export;
@@ -30,8 +33,12 @@ pub struct Files {
     pub step_log: Option<PathBuf>,
     /// The saturation detectors' verdicts over time.
     pub saturation_report: Option<PathBuf>,
-    /// A page that shows a run in ticks.
-    pub html_path: Option<PathBuf>,
+    /// What the instances do over time.
+    pub time_series: Option<PathBuf>,
+    /// Requests and steps, for a viewer of traces.
+    pub timeline: Option<PathBuf>,
+    /// A page that shows the run.
+    pub html: Option<PathBuf>,
 }
 
 impl Files {
@@ -45,7 +52,9 @@ impl Files {
             kv_events_path: output.kv_events_path.clone(),
             step_log: output.step_log.clone(),
             saturation_report: analysis.saturation_report.clone(),
-            html_path: output.html_path.clone(),
+            time_series: output.time_series.clone(),
+            timeline: output.timeline.clone(),
+            html: output.html.clone(),
         }
     }
 
@@ -59,7 +68,9 @@ impl Files {
             &mut self.kv_events_path,
             &mut self.step_log,
             &mut self.saturation_report,
-            &mut self.html_path,
+            &mut self.time_series,
+            &mut self.timeline,
+            &mut self.html,
         ];
         let mut named = FILES.into_iter().zip(files);
         named
@@ -72,7 +83,10 @@ impl Files {
     pub fn asked_of(&self, run: &RunSpec) -> RunSpec {
         let mut run = run.clone();
         run.outputs.kv_events |= self.kv_events_path.is_some();
-        run.outputs.steps |= self.step_log.is_some();
+        run.outputs.steps |= self.step_log.is_some() || self.timeline.is_some();
+        run.outputs.decisions |= self.timeline.is_some();
+        let series = [&self.time_series, &self.timeline, &self.html];
+        run.outputs.series |= !run.is_in_ticks() && series.iter().any(|file| file.is_some());
         run
     }
 
@@ -90,6 +104,8 @@ impl Files {
             (&self.decisions_path, "decisions_path"),
             (&self.kv_events_path, "kv_events_path"),
             (&self.step_log, "step_log"),
+            (&self.time_series, "time_series"),
+            (&self.timeline, "timeline"),
         ] {
             if in_ticks && path.is_some() {
                 return Err(InputError::new(format!("`{name}` has no effect {real}")));
@@ -97,12 +113,6 @@ impl Files {
         }
         let no_records = "with `summary_only`, which keeps no request's record";
         let needs = [
-            (
-                &self.html_path,
-                "html_path",
-                in_ticks,
-                "without `latency_model` ticks",
-            ),
             (
                 &self.decisions_path,
                 "decisions_path",
@@ -127,13 +137,19 @@ impl Files {
                 !outputs.summary_only,
                 no_records,
             ),
+            (
+                &self.timeline,
+                "timeline",
+                !outputs.summary_only,
+                no_records,
+            ),
         ];
         for (path, name, effective, because) in needs {
             if path.is_some() && !effective {
                 return Err(InputError::new(format!("`{name}` has no effect {because}")));
             }
         }
-        self.check_paths(&run.files())
+        self.check_paths(&run.files(), outputs.summary_only)
     }
 
     /// All files that are written: also what the process may write where it is confined.
@@ -146,16 +162,29 @@ impl Files {
             &self.kv_events_path,
             &self.step_log,
             &self.saturation_report,
-            &self.html_path,
+            &self.time_series,
+            &self.timeline,
+            &self.html,
         ];
         let files = files.into_iter().flatten().cloned();
         files.chain(exports.into_iter().flatten()).collect()
     }
 
     /// Refuses paths that cannot work. `inputs` are the files that the run reads.
-    fn check_paths(&self, inputs: &[PathBuf]) -> Result<(), InputError> {
-        if let Some(path) = &self.results_path {
+    fn check_paths(&self, inputs: &[PathBuf], summary_only: bool) -> Result<(), InputError> {
+        for path in [&self.results_path, &self.time_series]
+            .into_iter()
+            .flatten()
+        {
             rows::Format::of(path)?;
+        }
+        if let (Some(path), true) = (&self.results_path, summary_only)
+            && rows::Format::of(path)? == rows::Format::Parquet
+        {
+            return Err(InputError::in_file(
+                path.display(),
+                "with `summary_only` rows are written one by one: expected .csv, .json or .jsonl",
+            ));
         }
         let files = self.paths();
         let read: Vec<PathBuf> = inputs.iter().filter_map(|p| identity(p).ok()).collect();
@@ -303,7 +332,7 @@ pub fn write_files(
         if let Some(path) = &files.results_path {
             ticks::write_file(&mut staging, record, inputs, path)?;
         }
-        if let Some(path) = &files.html_path {
+        if let Some(path) = &files.html {
             let page = ticks::html(results, inputs);
             staging.write(path, |out| out.write_all(page.as_bytes()))?;
         }
@@ -335,6 +364,17 @@ pub fn write_files(
     }
     if let Some(path) = &files.step_log {
         staging.write(path, |out| step_log::write_jsonl(record, out))?;
+    }
+    if let (Some(path), Some(series)) = (&files.time_series, TimeSeries::of(record, None)) {
+        let format = rows::Format::of(path)?;
+        staging.write(path, |out| columns::write(&series.columns(), format, out))?;
+    }
+    if let Some(path) = &files.timeline {
+        staging.write(path, |out| timeline::write(record, out))?;
+    }
+    if let Some(path) = &files.html {
+        let page = run_page::html(results, &command_line());
+        staging.write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {
         staging.write(path, |out| saturation::write_trace(record, detectors, out))?;

@@ -54,7 +54,7 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         ("--jobs", args.jobs == Some(0)),
         ("--max-gpus", args.max_gpus == 0),
     ])?;
-    super::sweep::refuse_without_effect(&explicit)?;
+    super::sweep::refuse_without_effect(&explicit, &[])?;
     for (ids, why) in OWN {
         explicit.reject_unless(ids, args.max_rate, why)?;
     }

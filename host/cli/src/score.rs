@@ -2,7 +2,9 @@
 
 use super::args::refuse_zero;
 use super::candidate_text::CandidateText;
+use super::command_line::command_line;
 use super::gate::{self, GateFailed};
+use super::output::check_path;
 use super::print::{present, say};
 use super::progress::RunsBar;
 use clap::Args;
@@ -12,9 +14,10 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_results::conditions::Condition;
 use windtunnel_score::plan::selected_scenarios;
+use windtunnel_score::render::page;
 use windtunnel_score::render::score::{table, text};
 use windtunnel_score::salt::SaltSource;
 use windtunnel_score::sandbox::Sandbox;
@@ -197,6 +200,9 @@ pub struct ScoreArgs {
     /// ends of its 95 % interval. A candidate that is broken fails, too
     #[arg(long, value_name = "CONDITIONS")]
     fail_if: Option<String>,
+    /// Show the scores as a page that needs nothing but itself, with the sources of scripts
+    #[arg(long, value_name = "FILE", conflicts_with = "batch")]
+    html: Option<PathBuf>,
     /// Print JSON: the whole report, with several candidates a line for each
     #[arg(long)]
     json: bool,
@@ -277,6 +283,15 @@ impl ScoreArgs {
         if self.stage == LastStage::Smoke && !self.scenarios.is_empty() {
             return useless("--scenario", "the first run is the same for all of them");
         }
+        if let Some(path) = &self.html {
+            if self.candidates.iter().any(|c| c == "-") {
+                return useless(
+                    "--html",
+                    "candidates of standard input are answered in lines",
+                );
+            }
+            check_path(path)?;
+        }
         if early && self.seeds.is_some() {
             return useless("--seeds", &format!("{until} takes one"));
         }
@@ -307,6 +322,19 @@ impl ScoreArgs {
                 return useless("--incumbent", &format!("--split {split} is run in full"));
             }
         }
+        Ok(())
+    }
+}
+
+impl ScoreArgs {
+    /// Writes the page, if one is wanted.
+    fn write_page(&self, reports: &[Report], requests: &[ScoreRequest]) -> anyhow::Result<()> {
+        let Some(path) = &self.html else {
+            return Ok(());
+        };
+        let candidates: Vec<&Candidate> = requests.iter().map(|r| &r.candidate).collect();
+        let page = page::score(reports, &candidates, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))?;
         Ok(())
     }
 }
@@ -354,6 +382,7 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         let report = scorer.score(request, &|p| bar.show(p)).map_err(to_anyhow);
         bar.done();
         let report = report?;
+        args.write_page(std::slice::from_ref(&report), &requests)?;
         if args.json {
             present(true, &(serde_json::to_string_pretty(&report)? + "\n"))?;
         } else {
@@ -362,11 +391,14 @@ pub fn score(args: &ScoreArgs) -> anyhow::Result<()> {
         return check_gate(&gate, &[report]);
     }
     if args.json || args.batch {
-        return check_gate(&gate, &batch(&scorer, &requests)?);
+        let reports = batch(&scorer, &requests)?;
+        args.write_page(&reports, &requests)?;
+        return check_gate(&gate, &reports);
     }
     let reports = scorer
         .score_batch(&requests, &mut |_, _| {})
         .map_err(to_anyhow)?;
+    args.write_page(&reports, &requests)?;
     present(false, &table(&reports))?;
     check_gate(&gate, &reports)
 }

@@ -147,6 +147,8 @@ pub fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             decisions: analysis.trace_level == TraceLevel::Decisions,
             kv_events: false,
             steps: false,
+            series: false,
+            time_series_interval: output.time_series_interval,
             counterfactual_k: typed("counterfactual_k").map(|()| analysis.counterfactual_k),
             summarize_trace: analysis.summarize_trace,
             slo_ttft: analysis.slo_ttft.clone(),

@@ -4,7 +4,7 @@ use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
-pub const FILES: [&str; 8] = [
+pub const FILES: [&str; 10] = [
     "results_path",
     "metrics_path",
     "trace_output",
@@ -12,7 +12,9 @@ pub const FILES: [&str; 8] = [
     "kv_events_path",
     "step_log",
     "saturation_report",
-    "html_path",
+    "time_series",
+    "timeline",
+    "html",
 ];
 
 /// Other flags that messages from below name: of leaderboards and suites.
@@ -36,6 +38,7 @@ pub fn in_flags(message: &str) -> String {
         name if SWITCHES.contains(&name) => format!("--[no-]{}", name.replace('_', "-")),
         "kv_events" => "--kv-events-path".to_owned(),
         "steps" => "--step-log".to_owned(),
+        "series" => "--time-series".to_owned(),
         "decisions" => "--trace-level decisions".to_owned(),
         name => format!("--{}", name.replace('_', "-")),
     })

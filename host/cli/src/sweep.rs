@@ -5,9 +5,11 @@ mod ledger;
 mod runs;
 
 use super::args::{SweepArgs, refuse_zero};
+use super::command_line::command_line;
 use super::confine;
 use super::effects::Explicit;
 use super::gate;
+use super::output::check_path;
 use super::print::{present, say, show_json};
 use super::progress::bar_over_runs;
 use super::workload_args::RunArgs;
@@ -20,11 +22,14 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, unknown, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_results::conditions::Condition;
 use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
+
+/// The flag of a run that is the sweep's own: one page shows all of its runs.
+const PAGE: &str = "html";
 
 /// More is a slip of the pen.
 const MOST_RUNS: u64 = 1_000_000;
@@ -41,7 +46,11 @@ pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
     let hide = |arg: Arg| {
         let id = arg.get_id().as_str();
         let without_effect = WITHOUT_EFFECT[..4].iter().any(|(ids, _)| ids.contains(&id));
-        if without_effect { arg.hide(true) } else { arg }
+        if without_effect && id != PAGE {
+            arg.hide(true)
+        } else {
+            arg
+        }
     };
     let about = sweep.get_about().cloned().unwrap_or_default();
     RunArgs::augment_args(sweep)
@@ -50,10 +59,13 @@ pub fn with_the_flags_of_run(sweep: clap::Command) -> clap::Command {
         .mut_args(hide)
 }
 
-/// Refuses what says nothing to many runs.
-pub fn refuse_without_effect(explicit: &Explicit) -> Result<(), InputError> {
-    let mut all = WITHOUT_EFFECT[..4].iter();
-    all.try_for_each(|(ids, why)| explicit.reject_unless(ids, false, why))
+/// Refuses what says nothing to many runs, but for `but`.
+pub fn refuse_without_effect(explicit: &Explicit, but: &[&str]) -> Result<(), InputError> {
+    for (ids, why) in &WITHOUT_EFFECT[..4] {
+        let ids: Vec<&str> = ids.iter().copied().filter(|id| !but.contains(id)).collect();
+        explicit.reject_unless(&ids, false, why)?;
+    }
+    Ok(())
 }
 
 /// A run to be done.
@@ -69,9 +81,13 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         return Ok(());
     };
     let explicit = Explicit::of(matches);
-    refuse_without_effect(&explicit)?;
+    refuse_without_effect(&explicit, &[PAGE])?;
     let fails: Option<&String> = given.get_one("fail_if");
     let gate = gate(fails.map(String::as_str))?;
+    let page: Option<&PathBuf> = given.get_one(PAGE);
+    if let Some(page) = page {
+        check_path(page)?;
+    }
     let flags = flags_of_run();
     let grid = Grid::parse(&args.grid, &flags, &explicit)?;
     check_size(args, &grid)?;
@@ -88,7 +104,9 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     }
     let unknown = |cell: &Cell<'_>| !cell.spec.policies.trusted && confine::has_scripts(&cell.spec);
     if cells.iter().any(unknown) {
-        confine::confine(&args.out.as_deref().map_or(Vec::new(), ledger::files));
+        let mut written = args.out.as_deref().map_or(Vec::new(), ledger::files);
+        written.extend(page.cloned());
+        confine::confine(&written);
     }
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
@@ -123,6 +141,10 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         given.get_flag("quiet"),
     )?;
     let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
+    let paged = page.map_or(Ok(()), |path| {
+        let page = sweep::html(&grid.names(), clock, &rows, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))
+    });
     // What was computed is shown even if the disk is full.
     let printed = if given.get_flag("json") {
         show_json(|out| sweep::write_json(&columns, &rows, out))
@@ -130,6 +152,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         present(false, &sweep::table(&grid.names(), &rows, &args.columns))
     };
     saved?;
+    paged?;
     printed?;
     for row in &rows {
         gate::check(&gate, &format!("{}: ", row.name(&grid.names())), |c| {

@@ -4,5 +4,6 @@
 pub mod calibrate;
 pub mod conditions;
 pub mod metrics;
+pub mod page;
 pub mod report;
 pub mod verify;

@@ -4,7 +4,7 @@ use crate::settings::Given;
 use crate::spec::OutputSpec;
 use windtunnel_base::input::{InputError, read_text};
 use windtunnel_base::record::{InstanceTotals, RunRecord};
-use windtunnel_engine::frontend::TraceConfig;
+use windtunnel_engine::frontend::{SeriesConfig, TraceConfig};
 use windtunnel_results::metrics::fitness::Weights;
 use windtunnel_results::metrics::saturation::Detectors;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
@@ -58,9 +58,30 @@ impl Analysis {
                 observations: false,
                 kv_events: outputs.kv_events,
                 steps: outputs.steps,
+                series: series(outputs)?,
             },
         })
     }
+}
+
+/// What is kept of instances over time.
+fn series(outputs: &OutputSpec) -> Result<Option<SeriesConfig>, InputError> {
+    let Some(seconds) = outputs.time_series_interval else {
+        let kept = outputs.series.then(SeriesConfig::default);
+        return Ok(kept);
+    };
+    if !outputs.series {
+        return Err(InputError::new(
+            "`time_series_interval` has no effect without `series`",
+        ));
+    }
+    if !(1e-6..=1e9).contains(&seconds) {
+        return Err(InputError::new(format!(
+            "`time_series_interval` must be from 0.000001 to 1000000000 seconds, found {seconds}"
+        )));
+    }
+    let interval_us = Some((seconds * 1e6).round() as i64);
+    Ok(Some(SeriesConfig { interval_us }))
 }
 
 fn detectors(outputs: &OutputSpec) -> Result<Option<Detectors>, InputError> {

@@ -286,6 +286,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("decisions", "outputs.decisions"),
     ("kv_events", "outputs.kv_events"),
     ("steps", "outputs.steps"),
+    ("series", "outputs.series"),
+    ("time_series_interval", "outputs.time_series_interval"),
     ("counterfactual_k", "outputs.counterfactual_k"),
     ("summarize_trace", "outputs.summarize_trace"),
     ("slo_ttft", "outputs.slo_ttft"),

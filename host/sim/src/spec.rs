@@ -429,6 +429,12 @@ pub struct OutputSpec {
     /// Keep every step of the instances with the requests in it.
     #[serde(skip_serializing_if = "is_default")]
     pub steps: bool,
+    /// Keep what instances do over time: queue, batch, KV blocks, tokens.
+    #[serde(skip_serializing_if = "is_default")]
+    pub series: bool,
+    /// Length of its intervals, seconds; if not given, so long that there are 500 to 1000 of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_series_interval: Option<f64>,
     /// Alternatives to keep per routing decision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counterfactual_k: Option<usize>,

@@ -416,6 +416,7 @@ pub(crate) fn case(most: usize) -> impl Strategy<Value = Case> {
                         observations: false,
                         kv_events: false,
                         steps: false,
+                        series: None,
                     },
                     ..fresh.front
                 },

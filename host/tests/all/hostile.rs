@@ -327,11 +327,11 @@ fn outputs_that_cannot_be_written_are_refused_before_the_run() {
         ),
         (
             "--results-path @/r.txt",
-            "@/r.txt: the file's name must end in .json or .csv",
+            "@/r.txt: the file's name must end in .csv, .json, .jsonl or .parquet",
         ),
         (
             "--results-path @/r",
-            "@/r: the file's name must end in .json or .csv",
+            "@/r: the file's name must end in .csv, .json, .jsonl or .parquet",
         ),
         (
             "--results-path @/a.json --metrics-path @/a.json",

@@ -44,6 +44,7 @@ mod names;
 mod native;
 mod observe;
 mod oracle;
+mod pages;
 mod picker_config;
 mod pipeline;
 mod pipeline_oracle;

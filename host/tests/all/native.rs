@@ -79,6 +79,7 @@ fn tight(rules: EngineRules) -> ClusterConfig {
                 observations: false,
                 kv_events: false,
                 steps: false,
+                series: None,
             },
             ..fresh.front
         },

@@ -453,8 +453,8 @@ fn what_has_no_meaning_in_ticks_is_refused() {
             "--itl has no effect without --latency-model ticks",
         ),
         (
-            "run --model llama-3.1-8b-instruct --html-path x.html".into(),
-            "--html-path has no effect without --latency-model ticks",
+            "run --model llama-3.1-8b-instruct --time-series-interval 1".into(),
+            "--time-series-interval has no effect without --time-series",
         ),
         (
             "run --rate 2".into(),

@@ -54,8 +54,11 @@ pub struct Summary {
     pub span_s: f64,
     /// Requests over the span.
     pub rate_mean: f64,
-    /// Most requests per second in a bucket of [`rates`](Self::rates).
+    /// Most requests per second within [`peak_s`](Self::peak_s).
     pub rate_peak: f64,
+    /// Time over which the peak is counted, seconds: whole buckets, a second or a little more;
+    /// less in a shorter workload.
+    pub peak_s: f64,
     /// Standard deviation of the gaps between arrivals over their mean: 1 for a Poisson process.
     pub gap_cv: Option<f64>,
     /// Prompt lengths.
@@ -157,6 +160,7 @@ impl Summarizer {
             .iter()
             .map(|n| *n as f64 / bucket_s)
             .collect();
+        let (rate_peak, peak_s) = peak(&self.buckets[..used], self.bucket_us);
         let mean_gap = self.gap_sum / self.gaps as f64;
         let variance = self.gap_squares / self.gaps as f64 - mean_gap * mean_gap;
         let total =
@@ -185,7 +189,8 @@ impl Summarizer {
             } else {
                 0.0
             },
-            rate_peak: rates.iter().copied().fold(0.0, f64::max),
+            rate_peak,
+            peak_s,
             gap_cv: (self.gaps > 0 && mean_gap > 0.0).then(|| variance.max(0.0).sqrt() / mean_gap),
             prompt_tokens: lengths(&self.prompts),
             output_tokens: lengths(&self.outputs),
@@ -204,6 +209,19 @@ impl Summarizer {
     pub fn counts(&self) -> [&BTreeMap<u32, u64>; 2] {
         [&self.prompts, &self.outputs]
     }
+}
+
+/// Most requests per second in as many neighbouring buckets as make a second, and how long those
+/// are, seconds.
+fn peak(buckets: &[u64], bucket_us: i64) -> (f64, f64) {
+    let together = usize::try_from(1_000_000 / bucket_us.max(1) + 1).unwrap_or(1);
+    let exact = 1_000_000 % bucket_us.max(1) == 0 && together > 1;
+    let together = (together - usize::from(exact)).clamp(1, buckets.len().max(1));
+    let peak_s = together as f64 * bucket_us as f64 / 1e6;
+    let sums = buckets
+        .windows(together)
+        .map(|part| part.iter().sum::<u64>());
+    (sums.max().unwrap_or(0) as f64 / peak_s, peak_s)
 }
 
 fn lengths(counts: &BTreeMap<u32, u64>) -> Lengths {
@@ -268,6 +286,11 @@ mod tests {
         assert_eq!((s.requests, s.sessions), (1000, 0));
         assert!((s.span_s - 99.9).abs() < 1e-9 && (s.rate_mean - 10.01).abs() < 0.01);
         assert!(s.gap_cv.unwrap() < 1e-6);
+        // In a second there are ten or eleven of them.
+        assert!(
+            (1.0..1.3).contains(&s.peak_s) && s.rate_peak <= 11.0,
+            "{s:?}"
+        );
         assert!(s.rates.len() >= BUCKETS / 2 && s.rates.len() <= BUCKETS);
         let mean = s.rates.iter().sum::<f64>() * s.bucket_s;
         assert!((mean - 1000.0).abs() < 1e-6);

@@ -59,6 +59,7 @@ fn coarser_totals(totals: &mut InstanceTotals, units: i64) {
     totals.step_runs.clear();
     totals.logged_steps.clear();
     totals.memory_uses.clear();
+    totals.series = None;
 }
 
 #[cfg(test)]

@@ -186,6 +186,10 @@ impl InstanceTotals {
                 .into_iter()
                 .chain(later.memory_uses)
                 .collect(),
+            series: match (self.series, later.series) {
+                (Some(a), Some(b)) => Some(Box::new(a.with(*b))),
+                (a, b) => a.or(b),
+            },
         }
     }
 

@@ -19,6 +19,7 @@ pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
             "detectors",
             "saturation_config",
             "saturation_final_window",
+            "time_series_interval",
         ],
         "in a sweep, whose rows do not show it",
     ),

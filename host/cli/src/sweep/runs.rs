@@ -46,7 +46,7 @@ impl Shared {
         for arg in flags {
             let id = arg.get_id().as_str();
             let typed = given.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
-            if !typed || ["json", "quiet", "seed", "fail_if"].contains(&id) {
+            if !typed || ["json", "quiet", "seed", "fail_if", "html"].contains(&id) {
                 continue;
             }
             let mut argument = OsString::from(format!("--{}", arg.get_long().unwrap_or(id)));

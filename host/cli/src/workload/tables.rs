@@ -2,6 +2,7 @@
 
 use comfy_table::CellAlignment;
 use std::fmt::Write;
+use windtunnel_results::page::{Axis, Cell, Chart, Page, Table, Trace, figure};
 use windtunnel_results::report::table::styled;
 use windtunnel_workload::summary::{Lengths, Summary};
 
@@ -27,7 +28,7 @@ pub fn text(title: &str, s: &Summary) -> String {
     let _ = writeln!(
         text,
         "Rate:       mean {:.3} requests/s, peak {:.3} in {} s",
-        s.rate_mean, s.rate_peak, s.bucket_s
+        s.rate_mean, s.rate_peak, s.peak_s
     );
     let burstiness = s.gap_cv.map_or("-".into(), |cv| format!("{cv:.3}"));
     let _ = writeln!(
@@ -43,8 +44,9 @@ pub fn text(title: &str, s: &Summary) -> String {
     );
     let _ = writeln!(
         text,
-        "\nRequests/s over time, up to {:.3}:\n{}",
-        s.rate_peak,
+        "\nRequests/s over time, up to {:.3} in {} s:\n{}",
+        s.rates.iter().copied().fold(0.0, f64::max),
+        s.bucket_s,
         sparkline(&s.rates)
     );
     let mut table = styled(&[
@@ -158,139 +160,133 @@ fn histograms(s: &Summary) -> String {
     text
 }
 
+/// Clients in the page.
+const CLIENTS_OF_PAGE: usize = 1000;
+
 /// A page of its own with the same as plots; it loads nothing.
 #[must_use]
 pub fn html(title: &str, s: &Summary) -> String {
-    let title = escape(title);
-    let sessions = if s.sessions > 0 {
-        format!(" in {} sessions", count(s.sessions))
-    } else {
-        String::new()
+    let mut page = Page::new(title);
+    let sessions = match s.sessions {
+        0 => String::new(),
+        n => format!(" in {} sessions", count(n)),
     };
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n\
-         <title>{title}</title>\n<style>\n\
-         :root {{ color-scheme: light dark; }}\n\
-         body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}\n\
-         table {{ border-collapse: collapse; }} td, th {{ padding: .2rem .8rem; text-align: right; }}\n\
-         td:first-child, th:first-child {{ text-align: left; }} tr + tr td {{ border-top: 1px solid #8884; }}\n\
-         svg {{ width: 100%; height: auto; }} .bar {{ fill: #4878a8; }} .axis {{ fill: currentColor; font-size: 11px; }}\n\
-         .two {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem; }}\n\
-         </style></head><body>\n<h1>{title}</h1>\n\
-         <p>{} requests{sessions} over {:.3} s; mean {:.3} requests/s, peak {:.3} in {} s; cv of gaps {}.<br>\n\
-         An infinite prefix cache would hold {:.2}% of {} prompt tokens (blocks of {}).</p>\n",
+    page.lead(&format!(
+        "{} requests{sessions} over {:.3} s",
         count(s.requests),
-        s.span_s,
-        s.rate_mean,
-        s.rate_peak,
-        s.bucket_s,
-        s.gap_cv.map_or("-".into(), |cv| format!("{cv:.3}")),
-        100.0 * s.infinite_cache_hit_rate,
-        count(s.prompt_tokens_total),
-        s.block_size_tokens
-    );
-    let label = |k: usize| format!("{:.0} s", k as f64 * s.bucket_s);
-    page.push_str("<h2>Requests per second</h2>\n");
-    page.push_str(&plot(&s.rates, 900, label, |x| format!("{x:.2}/s")));
-    page.push_str("<div class=\"two\">\n");
+        s.span_s
+    ));
+    page.section("Summary");
+    let tile = |name: &str, value: String| (name.to_owned(), value);
+    page.tiles(&[
+        tile("Requests", count(s.requests)),
+        tile("Mean rate", format!("{} req/s", figure(s.rate_mean))),
+        tile(
+            &format!("Peak over {} s", figure(s.peak_s)),
+            format!("{} req/s", figure(s.rate_peak)),
+        ),
+        tile(
+            "CV of gaps (1 = Poisson)",
+            s.gap_cv.map_or("-".into(), figure),
+        ),
+        tile("Prompt tokens", count(s.prompt_tokens_total)),
+        tile("Output tokens", count(s.output_tokens_total)),
+        tile(
+            "Infinite prefix cache, hits",
+            format!("{} %", figure(100.0 * s.infinite_cache_hit_rate)),
+        ),
+    ]);
+    let mut table = Table::new(&[
+        "Tokens", "mean", "std dev", "min", "p50", "p90", "p99", "max",
+    ]);
+    for (name, l) in [("prompt", &s.prompt_tokens), ("output", &s.output_tokens)] {
+        let whole = |n: u32| Cell::from(u64::from(n));
+        table.rows.push(vec![
+            name.into(),
+            l.mean.into(),
+            l.std_dev.into(),
+            whole(l.min),
+            whole(l.p50),
+            whole(l.p90),
+            whole(l.p99),
+            whole(l.max),
+        ]);
+    }
+    page.table(&table);
+    page.section("Arrivals");
+    page.chart(&Chart {
+        title: "Requests per second".to_owned(),
+        note: format!("in intervals of {} s", figure(s.bucket_s)),
+        x: Axis::from_zero("time, s"),
+        y: Axis::from_zero("requests/s"),
+        traces: vec![Trace {
+            name: "arrived".to_owned(),
+            x: (0..s.rates.len()).map(|k| k as f64 * s.bucket_s).collect(),
+            y: s.rates.iter().copied().map(Some).collect(),
+            stepped: true,
+            ..Trace::default()
+        }],
+        broad: true,
+        ..Chart::default()
+    });
+    page.section("Lengths");
     for (name, l) in [
         ("Prompt tokens", &s.prompt_tokens),
         ("Output tokens", &s.output_tokens),
     ] {
-        let counts: Vec<f64> = l.histogram.iter().map(|(_, n)| *n as f64).collect();
-        let label = |k: usize| {
-            l.histogram
-                .get(k)
-                .map_or(String::new(), |(from, _)| count((*from).into()))
-        };
-        let _ = write!(
-            page,
-            "<div><h2>{name}</h2>\n{}",
-            plot(&counts, 440, label, |n| count(n as u64))
-        );
-        let _ = writeln!(
-            page,
-            "<p>mean {:.1}, std dev {:.1}, min {}, p50 {}, p90 {}, p99 {}, max {}</p></div>",
-            l.mean,
-            l.std_dev,
-            count(l.min.into()),
-            count(l.p50.into()),
-            count(l.p90.into()),
-            count(l.p99.into()),
-            count(l.max.into())
-        );
+        page.chart(&lengths(name, l));
     }
-    page.push_str("</div>\n");
     if s.clients.len() > 1 {
-        clients(&mut page, s);
+        page.section("Clients");
+        page.table(&clients(s));
     }
-    page.push_str("</body></html>\n");
-    page
+    page.finish()
+}
+
+/// A histogram of lengths. Its bins go from a power of two to just below the next one.
+fn lengths(name: &str, l: &Lengths) -> Chart {
+    let bin = |(from, _): &(u32, u64)| match from {
+        0 | 1 => from.to_string(),
+        from => format!(
+            "{}–{}",
+            count((*from).into()),
+            count(u64::from(*from) * 2 - 1)
+        ),
+    };
+    Chart {
+        title: name.to_owned(),
+        note: "each bin ends where the next power of two begins".to_owned(),
+        x: Axis {
+            names: l.histogram.iter().map(bin).collect(),
+            ..Axis::new("tokens")
+        },
+        y: Axis::from_zero("requests"),
+        traces: vec![Trace {
+            name: "requests".to_owned(),
+            x: (0..l.histogram.len()).map(|k| k as f64).collect(),
+            y: l.histogram.iter().map(|(_, n)| Some(*n as f64)).collect(),
+            bars: true,
+            ..Trace::default()
+        }],
+        ..Chart::default()
+    }
 }
 
 /// The table of clients, where there are several.
-fn clients(page: &mut String, s: &Summary) {
-    page.push_str(
-        "<h2>Clients</h2>\n<table><tr><th>Client<th>Requests<th>Prompt mean<th>Output mean</tr>\n",
-    );
-    for c in s.clients.iter().take(1000) {
-        let _ = writeln!(
-            page,
-            "<tr><td>{}<td>{}<td>{:.1}<td>{:.1}</tr>",
-            escape(&c.client),
-            count(c.requests),
-            c.prompt_tokens_mean,
-            c.output_tokens_mean
-        );
+fn clients(s: &Summary) -> Table {
+    let mut table = Table::new(&["Client", "requests", "prompt mean", "output mean"]);
+    for c in s.clients.iter().take(CLIENTS_OF_PAGE) {
+        table.rows.push(vec![
+            c.client.clone().into(),
+            c.requests.into(),
+            c.prompt_tokens_mean.into(),
+            c.output_tokens_mean.into(),
+        ]);
     }
-    page.push_str("</table>\n");
-}
-
-/// Bars with a hint each, the first and last one labelled.
-fn plot(
-    values: &[f64],
-    width: usize,
-    label: impl Fn(usize) -> String,
-    shown: impl Fn(f64) -> String,
-) -> String {
-    const HEIGHT: f64 = 160.0;
-    let peak = values
-        .iter()
-        .copied()
-        .fold(0.0, f64::max)
-        .max(f64::MIN_POSITIVE);
-    let step = width as f64 / values.len().max(1) as f64;
-    let mut svg = format!("<svg viewBox=\"0 0 {width} 180\" role=\"img\">\n");
-    for (k, value) in values.iter().enumerate() {
-        let height = value / peak * HEIGHT;
-        let _ = writeln!(
-            svg,
-            "<rect class=\"bar\" x=\"{:.2}\" y=\"{:.2}\" width=\"{:.2}\" height=\"{height:.2}\"><title>{}: {}</title></rect>",
-            k as f64 * step,
-            HEIGHT - height,
-            (step * 0.9).max(0.5),
-            label(k),
-            shown(*value)
-        );
+    if let more @ 1.. = s.clients.len().saturating_sub(CLIENTS_OF_PAGE) {
+        table.caption = format!("and {more} more clients");
     }
-    let last = values.len().saturating_sub(1);
-    let _ = writeln!(
-        svg,
-        "<text class=\"axis\" x=\"0\" y=\"176\">{}</text>\n\
-         <text class=\"axis\" x=\"{width}\" y=\"176\" text-anchor=\"end\">{}</text>\n\
-         <text class=\"axis\" x=\"0\" y=\"10\">{}</text>\n</svg>",
-        label(0),
-        label(last),
-        shown(peak)
-    );
-    svg
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    table
 }
 
 #[cfg(test)]
@@ -307,8 +303,8 @@ mod tests {
 
     #[test]
     fn names_cannot_break_the_page() {
-        let page = html("<script>", &Summary::default());
-        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
-        assert!(!page.contains("http"));
+        let page = html("<b>x", &Summary::default());
+        assert!(page.contains("&lt;b&gt;x") && !page.contains("<b>x"));
+        assert!(!page.contains("http:") && !page.contains("https:"));
     }
 }

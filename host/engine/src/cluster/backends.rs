@@ -4,7 +4,7 @@ use super::config::{ClusterConfig, ClusterError};
 use super::engines::Engines;
 use super::prefix_holders::PrefixHolders;
 use crate::adapters::{AdapterCosts, AdapterState};
-use crate::frontend::{Backends, Freshness};
+use crate::frontend::{Backends, Freshness, SeriesConfig};
 use crate::instance::{EngineConfig, Instance, InstanceHooks, Part, Slot};
 use crate::kv::KvTiers;
 use crate::latency::{Estimator, LatencyModel, Slowed};
@@ -32,6 +32,7 @@ struct Recipe {
     tracks_changes: bool,
     kv_events: bool,
     steps: bool,
+    series: Option<SeriesConfig>,
     reports_tokens: bool,
 }
 
@@ -63,6 +64,9 @@ impl Recipe {
         }
         if self.steps {
             instance.track_steps();
+        }
+        if let Some(series) = self.series {
+            instance.sample(series.interval_us);
         }
         if self.reports_tokens {
             instance.report_tokens();
@@ -134,6 +138,7 @@ impl SimulatedBackends {
                 tracks_changes: signal_delayed && interests.has(Interests::PRECISE_PREFIX),
                 kv_events: config.front.trace.kv_events,
                 steps: config.front.trace.steps,
+                series: config.front.trace.series,
                 reports_tokens: false,
             };
             for _ in 0..pool.instances {

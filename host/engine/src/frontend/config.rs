@@ -20,6 +20,15 @@ pub struct TraceConfig {
     /// Keep every step of the instances with the requests in it. The fast path is not taken then,
     /// which changes no result.
     pub steps: bool,
+    /// Keep what the instances do over time.
+    pub series: Option<SeriesConfig>,
+}
+
+/// What is kept of instances over time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeriesConfig {
+    /// Length of an interval, microseconds; `None` = as long as it takes for 500 to 1000 of them.
+    pub interval_us: Option<i64>,
 }
 
 /// Settings of the front end. The default sees everything at once and takes no time.

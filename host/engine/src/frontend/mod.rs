@@ -26,7 +26,7 @@ mod trace;
 mod tests;
 
 pub use backends::{Backends, Freshness};
-pub use config::{FrontEndConfig, TraceConfig};
+pub use config::{FrontEndConfig, SeriesConfig, TraceConfig};
 pub use estimators::Estimators;
 pub use front_end::{
     AtGateway, FrontEnd, FrontEndHook, FrontEndRecord, Pending, Routed, StageMembers, Verdict,

@@ -443,6 +443,7 @@ fn what_routing_was_made_on_is_kept_for_as_many_instances_as_there_were() {
             observations: true,
             kv_events: false,
             steps: false,
+            series: None,
         },
         ..FrontEndConfig::default()
     };

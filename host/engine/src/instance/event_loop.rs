@@ -433,6 +433,10 @@ impl Instance {
         let slots = self.adapters.slots.iter();
         totals.adapter_moves = slots.flat_map(AdapterSlots::moves).copied().collect();
         totals.ended_us = self.clock.min(horizon);
+        totals.series = self
+            .sampler
+            .take()
+            .map(|s| Box::new(s.finish(totals.ended_us)));
         totals.gaps = self.itl_log.histogram();
         let arrived = self.arrived.iter().copied();
         for request in self

@@ -136,6 +136,7 @@ impl Instance {
     /// returns when the next one is chosen.
     fn take_steps(&mut self, steps: u64, duration: i64, start_us: i64, now: i64) -> i64 {
         self.keep_steps(start_us, duration, steps, self.group.count);
+        self.sample_steps(start_us, duration, steps);
         let all = duration.saturating_mul(steps as i64);
         // What is processed: the steps themselves, or the one that runs and all of them but the
         // last.

@@ -39,6 +39,9 @@ impl Instance {
         step.end_us = end_us;
         let start_us = step.start_us;
         self.busy_until = end_us;
+        if let Some(sampler) = &mut self.sampler {
+            sampler.prolong(end_us);
+        }
         // It is the last one of the steps that are kept.
         let runs = &mut self.totals.step_runs;
         let Some(kept) = runs.last_mut() else { return };

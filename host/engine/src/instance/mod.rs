@@ -36,6 +36,8 @@ mod queue_key;
 mod rank;
 mod rank_state;
 mod remote_kv;
+mod sampler;
+mod sampling;
 mod slab;
 mod slot;
 mod speculation;

@@ -116,6 +116,9 @@ impl Instance {
         };
         (step.start_us, step.end_us) = (start_us, end_us);
         self.busy_until = end_us;
+        if let Some(sampler) = &mut self.sampler {
+            sampler.close(start_us, end_us);
+        }
         let logged = &mut self.totals.logged_steps;
         let from = logged.len().saturating_sub(self.in_flight.len());
         let open = |step: &&mut windtunnel_base::record::RanStep| {

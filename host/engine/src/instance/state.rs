@@ -13,6 +13,7 @@ use super::engine_request::EngineRequest;
 use super::itl_log::ItlLog;
 use super::pipeline::Pipeline;
 use super::rank_state::{LoadReports, OpenSteps};
+use super::sampler::Sampler;
 use super::slab::Slab;
 use super::slot::{BatchEntry, Slot};
 use super::wait_queue::WaitQueue;
@@ -151,6 +152,8 @@ pub struct Instance {
     pub(super) totals: InstanceTotals,
     /// Are steps kept with the requests in them?
     pub(super) tracks_steps: bool,
+    /// What it did over time, where that is kept.
+    pub(super) sampler: Option<Box<Sampler>>,
     /// Is every token reported?
     pub(super) reports_tokens: bool,
     /// Scratch lists, kept for their memory.
@@ -245,6 +248,7 @@ impl Instance {
             itl_log: ItlLog::new(config.scheduling.gap_resolution),
             totals: InstanceTotals::default(),
             tracks_steps: false,
+            sampler: None,
             reports_tokens: false,
             keys: Vec::new(),
             changes: Vec::new(),

@@ -72,6 +72,7 @@ impl Instance {
             busy_us,
         };
         self.chosen_steps += 1;
+        self.sample_step(&step);
         if group {
             self.group.advance(1);
             self.settle_prefills();
@@ -332,6 +333,9 @@ impl Instance {
         for part in &step.parts {
             if part.samples && here(&self.requests, part.entry) {
                 let tokens = self.verified_tokens(part);
+                if let Some(sampler) = &mut self.sampler {
+                    sampler.more_output(end, u64::from(tokens.saturating_sub(1)));
+                }
                 self.deliver_tokens(part.entry.slot, step.number, tokens, (end, seen_us), events);
                 if let Some(memory) = &mut self.memory {
                     memory.sampled(&self.requests[part.entry.slot]);

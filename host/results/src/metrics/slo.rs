@@ -5,7 +5,7 @@ use super::stats::{Distribution, Floats, Sample, mean, percentile};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use windtunnel_base::input::InputError;
-use windtunnel_base::record::RunRecord;
+use windtunnel_base::record::{RequestRecord, RunRecord};
 use windtunnel_base::request::Sym;
 
 /// What a target is on.
@@ -153,6 +153,18 @@ impl SloTargets {
         })
     }
 
+    /// Did a request of this class meet every target that it has? `None` = it has none. With
+    /// `of_requests`, see [`Goodput::of`].
+    #[must_use]
+    pub fn judge(&self, class: &str, r: &RequestRecord, of_requests: bool) -> Option<bool> {
+        let mut gates = self.gates(class);
+        if of_requests && r.slo_ttft_us > 0 {
+            let ttft = &mut gates.get_or_insert_default()[Dimension::Ttft as usize];
+            ttft.get_or_insert(r.slo_ttft_us as f64);
+        }
+        Some(met(r, gates?).is_some_and(is_good))
+    }
+
     fn gates(&self, class: &str) -> Option<Gates> {
         let gates = Dimension::ALL.map(|d| self.target_us(class, d));
         gates.iter().any(Option::is_some).then_some(gates)
@@ -245,6 +257,26 @@ pub struct Goodput {
     pub classes: Vec<ClassGoodput>,
 }
 
+/// Which targets a request met, of those that it has; `None` if it did not complete.
+fn met(r: &RequestRecord, gates: Gates) -> Option<[Option<bool>; 3]> {
+    let e2e = r.e2e_us? as f64;
+    // Without a gap there is none that is too long.
+    let itl = r.mean_itl_us.unwrap_or(0.0);
+    let ttft = r.ttft_us.map(|us| us as f64);
+    let within = |gate: Option<f64>, value: Option<f64>| {
+        gate.map(|gate| value.is_some_and(|value| value <= gate))
+    };
+    Some([
+        within(gates[0], ttft),
+        within(gates[1], Some(itl)),
+        within(gates[2], Some(e2e)),
+    ])
+}
+
+fn is_good(met: [Option<bool>; 3]) -> bool {
+    met.into_iter().all(|met| met != Some(false))
+}
+
 #[derive(Default)]
 struct Tally {
     arrivals: u64,
@@ -293,20 +325,14 @@ impl Goodput {
             }
             tally.ttft.extend(population.ttft_us(r));
             tally.itl.extend(population.itl_us(r));
-            let Some(e2e) = r.e2e_us else { continue };
-            tally.e2e.push(e2e as f64);
-            // Without a gap there is none that is too long.
-            let itl = r.mean_itl_us.unwrap_or(0.0);
-            let values = [r.ttft_us.map(|v| v as f64), Some(itl), Some(e2e as f64)];
-            let mut good = true;
-            for (d, (gate, value)) in gates.into_iter().zip(values).enumerate() {
-                let Some(gate) = gate else { continue };
-                let met = value.is_some_and(|v| v <= gate);
+            let Some(met) = met(r, gates) else { continue };
+            tally.e2e.extend(r.e2e_us.map(|us| us as f64));
+            for (d, met) in met.into_iter().enumerate() {
+                let Some(met) = met else { continue };
                 tally.within[d] += u64::from(met);
                 tally.gated[d] += 1;
-                good &= met;
             }
-            tally.good += u64::from(good);
+            tally.good += u64::from(is_good(met));
         }
         if none_of_classes && tallies.is_empty() {
             return None;

@@ -2,6 +2,7 @@
 //! printed here.
 
 pub mod blis;
+pub mod columns;
 pub mod decisions;
 mod gateway;
 pub mod generator;
@@ -13,6 +14,7 @@ pub mod machines;
 mod names;
 mod results;
 pub mod rows;
+pub mod run_page;
 pub mod saturation;
 mod scaling;
 mod sections;
@@ -21,6 +23,8 @@ pub mod sweep;
 pub mod table;
 pub mod ticks;
 mod tiers;
+pub mod time_series;
+pub mod timeline;
 mod upkeep;
 pub mod xpusim;
 

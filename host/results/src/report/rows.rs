@@ -1,7 +1,11 @@
-//! Per-request results: one row per request that arrived, as JSON or CSV.
+//! Per-request results: one row per request that arrived, as CSV, JSON, lines of JSON or Parquet.
 
+pub use super::columns::{Column, Format};
+
+use super::columns;
 use super::instance_name;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
@@ -185,17 +189,6 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A column of the rows, absent values as `None`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Column {
-    /// Words and names.
-    Text(Vec<Option<String>>),
-    /// Times in microseconds, tokens, counts.
-    Whole(Vec<Option<i64>>),
-    /// What is computed.
-    Number(Vec<Option<f64>>),
-}
-
 /// The rows by column, in order of arrival: [`COLUMNS`], with [`POOL`] if the pools have names and
 /// [`SPLIT`] where some instances only prefill or only decode, [`GATEWAY`] where a gateway holds
 /// requests, [`RETRIES`] where instances can fail, [`RANK`] where some are several data-parallel
@@ -268,38 +261,14 @@ pub fn columns(record: &RunRecord) -> Vec<(&'static str, Column)> {
     all
 }
 
-/// How rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// An array of objects, one a line.
-    Json,
-    /// A header line, then one line a request (RFC 4180).
-    Csv,
-}
-
-impl Format {
-    /// By the ending of the file's name, in any case.
-    ///
-    /// # Errors
-    /// When it is neither `.json` nor `.csv`.
-    pub fn of(path: &Path) -> Result<Self, InputError> {
-        let ending = path.extension().unwrap_or_default().to_string_lossy();
-        match ending.to_lowercase().as_str() {
-            "json" => Ok(Self::Json),
-            "csv" => Ok(Self::Csv),
-            _ => Err(InputError::in_file(
-                path.display(),
-                "the file's name must end in .json or .csv",
-            )),
-        }
-    }
-}
-
 /// Writes the rows in order of arrival.
 ///
 /// # Errors
 /// When `out` fails.
 pub fn write(record: &RunRecord, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    if format == Format::Parquet {
+        return columns::write(&columns(record), format, out);
+    }
     let mut stream = RowStream::new(format, Extra::of(record), out)?;
     record
         .requests
@@ -320,6 +289,7 @@ pub struct RowStream<'a> {
 
 enum Sink<'a> {
     Json { out: &'a mut dyn Write, empty: bool },
+    JsonLines(&'a mut dyn Write),
     Csv(Box<csv::Writer<&'a mut dyn Write>>),
 }
 
@@ -327,9 +297,13 @@ impl<'a> RowStream<'a> {
     /// Starts with what comes before the first row.
     ///
     /// # Errors
-    /// When `out` fails.
+    /// When `out` fails, or for Parquet, which takes a column after the other.
     pub fn new(format: Format, extra: Extra, out: &'a mut dyn Write) -> io::Result<Self> {
         let sink = match format {
+            Format::JsonLines => Sink::JsonLines(out),
+            Format::Parquet => {
+                return Err(io::Error::other("Parquet is not written row by row"));
+            }
             Format::Json => {
                 out.write_all(b"[")?;
                 Sink::Json { out, empty: true }
@@ -375,6 +349,10 @@ impl<'a> RowStream<'a> {
                 *empty = false;
                 serde_json::to_writer(out, &Row::of(symbols, self.extra, r))?;
             }
+            Sink::JsonLines(out) => {
+                serde_json::to_writer(&mut *out, &Row::of(symbols, self.extra, r))?;
+                out.write_all(b"\n")?;
+            }
             Sink::Csv(csv) => csv.serialize(Row::of(symbols, self.extra, r))?,
         }
         Ok(())
@@ -397,6 +375,7 @@ impl<'a> RowStream<'a> {
     fn end(self) -> io::Result<()> {
         match self.sink {
             Sink::Json { out, .. } => out.write_all(b"\n]\n"),
+            Sink::JsonLines(out) => out.flush(),
             Sink::Csv(mut csv) => csv.flush(),
         }
     }
@@ -445,6 +424,12 @@ pub(super) fn write_rows<R: Serialize>(
                 csv.serialize(row)?;
             }
             csv.flush()
+        }
+        Format::JsonLines | Format::Parquet => {
+            let rows: Vec<R> = rows.collect();
+            let objects: Vec<Map<String, Value>> =
+                serde_json::from_value(serde_json::to_value(&rows)?)?;
+            columns::write(&columns::of_objects(&objects), format, out)
         }
     })
 }
@@ -572,9 +557,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut files = Staging::default();
         write_file(&mut files, &sample(), &dir.path().join("r.CSV")).unwrap();
-        let error = write_file(&mut files, &sample(), Path::new("r.parquet")).unwrap_err();
+        let error = write_file(&mut files, &sample(), Path::new("r.txt")).unwrap_err();
         files.commit().unwrap();
-        insta::assert_snapshot!(error, @r#"r.parquet: the file's name must end in .json or .csv"#);
+        insta::assert_snapshot!(error, @"r.txt: the file's name must end in .csv, .json, .jsonl or .parquet");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -1,7 +1,9 @@
 //! Rows of a sweep: one per run, as CSV, JSON, and as a table over the seeds.
 
+mod page;
 mod table;
 
+pub use page::html;
 pub use table::{column_names, table};
 
 use super::machines::{self, COLUMNS};

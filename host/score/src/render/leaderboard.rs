@@ -136,7 +136,7 @@ pub fn markdown(suite: &Suite, rows: &[Row], by: Split) -> String {
 }
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --line: #8884; --good: 34, 139, 84; --bad: 200, 70, 50; }
+:root { color-scheme: light dark; --line: #8884; --good: 0, 114, 178; --bad: 213, 94, 0; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; } p { max-width: 48rem; }
 .wide { overflow-x: auto; }
@@ -146,7 +146,7 @@ th { font-weight: 600; } th:nth-child(-n+2), td:nth-child(-n+2), .from { text-al
 .from { white-space: normal; min-width: 10rem; } .reference td:nth-child(2) { font-style: italic; } .half { opacity: .65; font-size: .85em; }
 .flag { color: rgb(var(--bad)); font-weight: 700; } .heat td { text-align: center; } .heat th { font-weight: 400; font-size: .8em; }
 .heat th { text-align: center !important; vertical-align: bottom; } .heat th span { writing-mode: vertical-rl; transform: rotate(180deg); }
-.heat td:first-child { text-align: left; } .heat td:nth-child(2) { text-align: center; }
+.heat td:first-child, .heat th:first-child { text-align: left; position: sticky; left: 0; background: Canvas; } .heat td:nth-child(2) { text-align: center; }
 ";
 
 /// A score as a cell.
@@ -227,7 +227,8 @@ fn heat(rows: &[Row]) -> String {
         let _ = write!(text, "<tr><td>{}</td>", in_html(&row.name));
         for (_, score) in &row.scenarios {
             let colour = if *score >= 0.0 { "--good" } else { "--bad" };
-            let strength = (score.abs() / 60.0).sqrt().min(1.0) * 0.6;
+            // A candidate that does not work has -100; what is as good has none.
+            let strength = (score.abs() / 100.0).sqrt().min(1.0) * 0.7;
             let _ = write!(
                 text,
                 "<td style=\"background: rgba(var({colour}), {strength:.2})\">{score:+.0}</td>"

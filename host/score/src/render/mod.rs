@@ -2,6 +2,7 @@
 
 pub mod explain;
 pub mod leaderboard;
+pub mod page;
 pub mod score;
 pub mod suite;
 pub mod tune;
