@@ -1,13 +1,17 @@
 //! The command line, for pages that say how they were made.
 
+/// A word, in quotes where a shell would read it otherwise.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 /// The command line, with quotes where a shell needs them. Of the program only the name is told.
 fn quoted_line(arguments: impl Iterator<Item = String>) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
-    let quoted = |text: String| match !text.is_empty() && text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
-    };
-    let words = arguments.skip(1).map(quoted);
+    let words = arguments.skip(1).map(|word| quoted(&word));
     let words: Vec<String> = std::iter::once("windtunnel".to_owned())
         .chain(words)
         .collect();

@@ -4,6 +4,7 @@
 mod answer;
 mod deploy;
 mod files;
+mod page;
 mod trials;
 
 use super::args::refuse_zero;
@@ -12,7 +13,7 @@ use super::effects::Explicit;
 use super::plan_args::PlanArgs;
 use super::print::{present, say, show_json};
 use super::progress::plan_bar;
-use super::sweep::{Grid, Shared, flags_of_run};
+use super::sweep::{Grid, PAGE, Shared, flags_of_run};
 use answer::Answer;
 use clap::ArgMatches;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         ("--jobs", args.jobs == Some(0)),
         ("--max-gpus", args.max_gpus == 0),
     ])?;
-    super::sweep::refuse_without_effect(&explicit, &[])?;
+    super::sweep::refuse_without_effect(&explicit, &[PAGE])?;
     for (ids, why) in OWN {
         explicit.reject_unless(ids, args.max_rate, why)?;
     }
@@ -76,7 +77,8 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
     let setting = Setting::of(args, given, &explicit, &grid, &defaults)?;
     let shared = Shared::of(given, &flags);
     let trials = Trials::new(&shared, &grid, &conditions, &setting, command);
-    let written: Vec<PathBuf> = [&args.resume, &args.out, &args.manifest]
+    let html: Option<PathBuf> = given.get_one(PAGE).cloned();
+    let written: Vec<PathBuf> = [&args.resume, &args.out, &args.manifest, &html]
         .into_iter()
         .flatten()
         .cloned()
@@ -109,6 +111,9 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
     let answer = Answer::new(&trials, &choices, &refused, &found, &conditions)?;
     if let Some(path) = &args.out {
         write(path, &files::csv(&answer)?)?;
+    }
+    if let Some(path) = &html {
+        write(path, page::html(&answer)?.as_bytes())?;
     }
     if let Some(path) = &args.manifest {
         write(path, manifest(&answer)?.as_bytes())?;

@@ -29,7 +29,7 @@ use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
 
 /// The flag of a run that is the sweep's own: one page shows all of its runs.
-const PAGE: &str = "html";
+pub const PAGE: &str = "html";
 
 /// More is a slip of the pen.
 const MOST_RUNS: u64 = 1_000_000;

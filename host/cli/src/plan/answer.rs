@@ -1,6 +1,7 @@
 //! The answer of a plan as people read it.
 
 use super::trials::{Choice, Load, Setting, Trials};
+use crate::command_line::quoted;
 use crate::sweep::Point;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::fmt::Write;
@@ -43,7 +44,7 @@ impl Fit<'_> {
     }
 
     /// The number, and in brackets what single seeds say where they disagree.
-    fn with_range(&self, setting: &Setting) -> String {
+    pub fn with_range(&self, setting: &Setting) -> String {
         let number = self.number(setting, self.found.number);
         let of = &self.found.by_seed;
         match (of.iter().min(), of.iter().max()) {
@@ -229,7 +230,7 @@ impl<'a> Answer<'a> {
     }
 
     /// What is missed with one instance less, or with a little more load.
-    fn beyond(&self, fit: &Fit<'_>) -> Option<String> {
+    pub fn beyond(&self, fit: &Fit<'_>) -> Option<String> {
         let limited = fit.limited_by(self.conditions);
         let figure = |k: &usize| {
             let mean = mean_of(&fit.found.beyond, |t| t.figures[*k]);
@@ -245,7 +246,8 @@ impl<'a> Answer<'a> {
         (!missed.is_empty()).then(|| format!("With {what}, {}.", missed.join(", ")))
     }
 
-    fn headline(&self) -> String {
+    /// What was looked for.
+    pub fn headline(&self) -> String {
         let targets: Vec<String> = self.conditions.iter().map(ToString::to_string).collect();
         let setting = self.trials.setting;
         let survive = match setting.survive() {
@@ -263,7 +265,7 @@ impl<'a> Answer<'a> {
     }
 
     /// How the figures came about.
-    fn how(&self) -> String {
+    pub fn how(&self) -> String {
         let setting = self.trials.setting;
         let mut text = String::new();
         if let Some(best) = self.fits.first() {
@@ -450,15 +452,6 @@ fn is_of_a_policy(axis: &str) -> bool {
 fn differ_only_in(a: &Point<'_>, b: &Point<'_>, axis: usize) -> bool {
     let (a, b) = (a.values(), b.values());
     (0..a.len()).all(|k| (a[k] == b[k]) != (k == axis))
-}
-
-/// A word of a command line, in quotes where a shell would read it otherwise.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
-    match word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
 }
 
 /// Words over lines that fit a terminal.
