@@ -215,6 +215,20 @@ impl LiveBackends {
     }
 }
 
+/// What a server said, as policies see it.
+pub fn show(said: &Snapshot, view: &mut InstanceView) {
+    view.queue_depth = whole(said.waiting);
+    view.batch_size = whole(said.running);
+    view.preemptions = whole(said.preemptions);
+    view.kv_utilization = said.kv_usage;
+    view.kv_used_blocks = whole((said.kv_usage * f64::from(view.kv_total_blocks)).round());
+    view.kv_free_blocks = view.kv_total_blocks - view.kv_used_blocks.min(view.kv_total_blocks);
+    view.cache_hit_rate = match said.prefix {
+        Some((queries, hits)) if queries > 0.0 => (hits / queries).clamp(0.0, 1.0),
+        _ => 0.0,
+    };
+}
+
 fn whole(n: f64) -> u32 {
     // What is no number is none.
     n.clamp(0.0, f64::from(u32::MAX)) as u32
@@ -234,17 +248,7 @@ impl Backends for LiveBackends {
         view.kv_total_blocks = server.view.kv_total_blocks;
         view.max_loras = server.view.max_loras;
         if let Some(said) = &server.snapshot {
-            view.queue_depth = whole(said.waiting);
-            view.batch_size = whole(said.running);
-            view.preemptions = whole(said.preemptions);
-            view.kv_utilization = said.kv_usage;
-            view.kv_used_blocks = whole((said.kv_usage * f64::from(view.kv_total_blocks)).round());
-            view.kv_free_blocks =
-                view.kv_total_blocks - view.kv_used_blocks.min(view.kv_total_blocks);
-            view.cache_hit_rate = match said.prefix {
-                Some((queries, hits)) if queries > 0.0 => (hits / queries).clamp(0.0, 1.0),
-                _ => 0.0,
-            };
+            show(said, view);
         }
         if work {
             // No server tells these; the gateway's own account stands for them.

@@ -1,6 +1,7 @@
 //! `windtunnel live`: a gateway in front of emulated servers.
 
 mod decisions;
+mod resimulate;
 
 use super::servers::{Answer, Serving, ask, begin_completion, completion, connect, eventually};
 use crate::support::windtunnel;
