@@ -58,6 +58,18 @@ pub struct Cause {
 
 /// Fields that decide nothing by themselves.
 const BESIDE: [&str; 2] = ["index", "scraped_us"];
+/// What a server is: that differs where the simulation is of other servers, and is not named where
+/// it cannot be shown to decide.
+const LASTING: [&str; 8] = [
+    "block_size",
+    "gpus",
+    "kv_total_blocks",
+    "max_batch_size",
+    "max_loras",
+    "max_step_tokens",
+    "pool",
+    "role",
+];
 /// The gateway's own account, which is never old.
 const OWN_ACCOUNT: [&str; 5] = [
     "in_flight",
@@ -146,6 +158,11 @@ impl Judge<'_> {
                 ..self.describe(&part, &logged, &simulated)
             };
         }
+        let lasts = |part: &Part| match part {
+            Part::Field(name) => LASTING.contains(&name.as_str()),
+            _ => false,
+        };
+        let parts: BTreeSet<Part> = parts.into_iter().filter(|part| !lasts(part)).collect();
         if self.is_tie() || parts.is_empty() {
             let kind = match self.is_tie() {
                 true => Kind::Tie,
@@ -178,8 +195,16 @@ impl Judge<'_> {
         simulated: &Told,
     ) -> Option<Part> {
         let (theirs, ours) = (&self.asked.answer.clone(), &self.seen.answer.clone());
-        if self.ask(logged).as_ref() != Some(theirs) || self.ask(simulated).as_ref() != Some(ours) {
-            return None;
+        // Who answers so in any order remembers nothing.
+        for (told, answer) in [
+            (logged, theirs),
+            (simulated, ours),
+            (simulated, ours),
+            (logged, theirs),
+        ] {
+            if self.ask(told).as_ref() != Some(answer) {
+                return None;
+            }
         }
         let mut all = parts.iter();
         let turns =

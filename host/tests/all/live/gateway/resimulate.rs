@@ -145,7 +145,7 @@ fn what_is_believed_to_be_cached_is_a_cause_of_its_own() {
         end }\n";
     std::fs::write(&policy, text).expect("written");
     let routing = policy.to_str().expect("a path");
-    let host = |a: u32, b: u32| json!([[["precise", 0], a], [["precise", 1], b]]);
+    let host = |a: u32, b: u32| json!([[["prefix", true, 2], [a, b]]]);
     let mut lines = vec![begin(routing)];
     lines.extend(request(0, 1_000_000, idle(), host(0, 0), 0, 0));
     let changes = json!({ "0": { "in_flight": 1 } });
@@ -171,7 +171,11 @@ fn where_each_request_went_is_followed() {
     let mut lines = vec![begin("round-robin")];
     // Both to a: the second ought to have gone to b, the third goes to a in either case.
     for (serial, to) in [(0, 0), (1, 0), (2, 0), (3, 1)] {
-        let changes = if serial == 0 { idle() } else { json!({}) };
+        let changes = match serial {
+            0 => idle(),
+            1 => json!({ "0": { "in_flight": 1, "dispatched_tokens": 160 } }),
+            _ => json!({}),
+        };
         let at = 1_000_000 + 1_000 * serial as i64;
         lines.extend(request(serial, at, changes, json!([]), to, 100 * serial));
     }
@@ -180,6 +184,8 @@ fn where_each_request_went_is_followed() {
         (&all["compared"], &all["equal"], code),
         (&json!(4), &json!(3), 3)
     );
+    // It was told the same: it is its own place in the round that differs.
+    assert_eq!(all["causes"][0]["kind"], json!("memory"), "{all}");
     assert!(
         text.contains("3 of 4 to the same server (75.0 %): disagrees"),
         "{text}"
