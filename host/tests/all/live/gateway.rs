@@ -2,6 +2,7 @@
 
 mod decisions;
 mod resimulate;
+mod tables;
 
 use super::servers::{Answer, Serving, ask, begin_completion, completion, connect, eventually};
 use crate::support::windtunnel;
