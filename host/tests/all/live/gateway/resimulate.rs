@@ -42,9 +42,10 @@ fn request(
     if serial == 0 {
         admit["shown"] = json!([0, 1]);
     }
+    let endpoint = ["a", "b"][to];
     let done = json!({
         "kind": "done", "serial": serial, "id": format!("r{serial}"),
-        "endpoint": ["a", "b"][to], "outcome": "completed", "status": 200,
+        "endpoint": endpoint, "outcome": "completed", "status": 200,
         "arrival_us": at_us, "ttft_us": 15_000, "e2e_us": 15_000, "prompt_tokens": 160,
         "output_tokens": 1, "hash_ids": (block..block + 10).collect::<Vec<u64>>(),
     });
