@@ -3,7 +3,7 @@
 use super::endings;
 use super::output::check_path;
 use super::print::{say, to_stdout};
-use super::resimulate::resimulate;
+use super::resimulate::both;
 use clap::Args;
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use windtunnel_base::input::{InputError, plain};
 use windtunnel_live::decisions::replay::{Agreement, Pair, Replay, Wanted};
-use windtunnel_live::decisions::traffic::Traffic;
 use windtunnel_live::gateway::config::{Config, EndpointSpec};
 use windtunnel_live::gateway::{check, fingerprints, pair, serve};
+use windtunnel_live::resimulate::Script;
 use windtunnel_sim::PoliciesSpec;
 
 /// `windtunnel live`.
@@ -124,9 +124,10 @@ pub struct ReplayDecisionsArgs {
     /// changed
     #[arg(long, conflicts_with = "resimulate")]
     as_they_are: bool,
-    /// Send the requests of the log through the simulator, with the same policies, and compare
-    /// where they go and how long they take: from 95 % of equal decisions on it agrees, below 90 %
-    /// it does not (exit code 3)
+    /// Send the requests of the log through the simulator, with the same policies, scraped when
+    /// the log's servers were, and say which decisions differ, why, and how long requests take:
+    /// once with every request where it went, once where the simulated policies send it. From 95 %
+    /// of equal decisions on the first agrees, below 90 % it does not (exit code 3)
     #[arg(long)]
     resimulate: bool,
     /// What the servers are, as the file of a run says it, where the gateway's configuration did
@@ -185,51 +186,26 @@ pub fn replay_decisions(args: &ReplayDecisionsArgs) -> anyhow::Result<()> {
 /// Simulates the requests of a log.
 fn simulate(args: &ReplayDecisionsArgs, log: impl BufRead) -> anyhow::Result<()> {
     let name = args.file.display().to_string();
-    let mut traffic = Traffic::default();
+    let mut script = Script::default();
     for (line, at) in log.lines().zip(1..) {
         let line = line.map_err(|e| InputError::in_file(&name, plain(&e)))?;
-        let taken = traffic.take(&line);
+        let taken = script.take(&line);
         taken.map_err(|e| InputError::in_file(&name, format!("line {at}: {e}")))?;
     }
-    traffic.finish();
-    if traffic.requests.is_empty() {
+    script.finish();
+    if script.is_empty() {
         return Err(InputError::in_file(&name, "no request in it was served").into());
     }
-    let outcome = resimulate(&traffic, args.spec.as_deref())?;
+    let outcome = both(&script, args.spec.as_deref())?;
     if args.json {
         to_stdout(|out| writeln!(out, "{}", outcome.json()))?;
     } else {
-        let (share, verdict) = (outcome.share() * 100.0, outcome.verdict());
-        to_stdout(|out| {
-            let (equal, compared) = (outcome.equal, outcome.compared);
-            writeln!(
-                out,
-                "{equal} of {compared} requests go to the same server ({share:.1} %): the simulation {verdict}"
-            )?;
-            if let Some((id, logged, simulated)) = &outcome.first {
-                writeln!(
-                    out,
-                    "the first that does not: {id}, to {logged} in the log, to {simulated} in the simulation"
-                )?;
-            }
-            for (what, [logged, simulated]) in [("TTFT", outcome.ttft_ms), ("E2E", outcome.e2e_ms)]
-            {
-                let error = (simulated / logged - 1.0) * 100.0;
-                writeln!(
-                    out,
-                    "mean {what}: {logged:.1} ms in the log, {simulated:.1} ms in the simulation ({error:+.1} %)"
-                )?;
-            }
-            Ok(())
-        })?;
+        to_stdout(|out| outcome.text(out))?;
     }
-    if outcome.taken_over > 0 {
-        let n = outcome.taken_over;
-        say(&format!(
-            "note: policies took over from others {n} times, which the simulation does not follow"
-        ));
+    for note in outcome.notes() {
+        say(&format!("note: {note}"));
     }
-    match outcome.verdict() {
+    match outcome.follow.verdict() {
         "disagrees" => {
             Err(super::gate::GateFailed("the simulation decides otherwise".to_owned()).into())
         }

@@ -2,72 +2,28 @@
 //! simulator, and where it sends them.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 use windtunnel_base::input::InputError;
-use windtunnel_live::decisions::traffic::Traffic;
-use windtunnel_sim::record::RequestRecord;
-use windtunnel_sim::{FrontSpec, OutputSpec, PoolSpec, RulesSpec, RunSpec};
+use windtunnel_live::gateway::config::Config;
+use windtunnel_live::resimulate::{Compared, Comparison, Example, Mode, Script, Times, resimulate};
+use windtunnel_sim::{PoolSpec, RulesSpec, RunSpec};
+use windtunnel_workload::Listed;
 
-/// From this share of equal decisions on, the simulation decides as the gateway did.
-const AGREES: f64 = 0.95;
-/// Below this one it does not.
-const DISAGREES: f64 = 0.90;
-
-/// How a simulation compares with what was logged.
-pub struct Resimulation {
-    /// Requests that were sent to one server, and once.
-    pub compared: u64,
-    /// Of these, those that the simulation sends to the same server.
-    pub equal: u64,
-    /// The first that it sends elsewhere: its name, the logged server, the simulated one.
-    pub first: Option<(String, String, String)>,
-    /// Means of TTFT and E2E, logged and simulated, milliseconds.
-    pub ttft_ms: [f64; 2],
-    pub e2e_ms: [f64; 2],
-    /// Policies took over from others meanwhile, which the simulation does not follow.
-    pub taken_over: u64,
-}
-
-impl Resimulation {
-    /// Share of equal decisions.
-    pub fn share(&self) -> f64 {
-        self.equal as f64 / self.compared.max(1) as f64
-    }
-
-    /// What that means.
-    pub fn verdict(&self) -> &'static str {
-        match self.share() {
-            share if share >= AGREES => "agrees",
-            share if share >= DISAGREES => "look closer",
-            _ => "disagrees",
-        }
-    }
-
-    /// For machines.
-    pub fn json(&self) -> Value {
-        let first = self.first.as_ref();
-        json!({
-            "compared": self.compared,
-            "equal": self.equal,
-            "share": self.share(),
-            "verdict": self.verdict(),
-            "first_difference": first.map(|(id, logged, simulated)| {
-                json!({ "request": id, "logged": logged, "simulated": simulated })
-            }),
-            "ttft_mean_ms": { "logged": self.ttft_ms[0], "simulated": self.ttft_ms[1] },
-            "e2e_mean_ms": { "logged": self.e2e_ms[0], "simulated": self.e2e_ms[1] },
-            "policies_taken_over": self.taken_over,
-        })
-    }
+/// The requests of a log where they went, and where the simulation sends them.
+pub struct Both {
+    /// Where they went.
+    pub follow: Comparison,
+    /// Where it sends them.
+    pub free: Comparison,
 }
 
 /// Simulates the requests of a log; `spec` says what the servers are, where the log does not.
 ///
 /// # Errors
 /// When nobody says what the servers are, or the simulation cannot be made.
-pub fn resimulate(traffic: &Traffic, spec: Option<&Path>) -> Result<Resimulation, InputError> {
-    let deployment = &traffic.deployment;
+pub fn both(script: &Script, spec: Option<&Path>) -> Result<Both, InputError> {
+    let deployment = script.deployment();
     let said = spec.map(RunSpec::load).transpose()?;
     let (model, pools) = match (said, &deployment.model) {
         (Some(run), _) => (run.model, run.pools),
@@ -83,90 +39,212 @@ pub fn resimulate(traffic: &Traffic, spec: Option<&Path>) -> Result<Resimulation
     } else {
         pools
     };
-    // Servers in the order in which the simulation numbers its instances.
-    let mut servers = Vec::new();
+    // Instances are numbered pool by pool, servers as they came.
+    let mut instances = vec![usize::MAX; deployment.servers.len()];
     let mut counted = Vec::new();
-    for pool in pools {
-        let those = deployment.servers.iter().filter(|(_, of)| *of == pool.name);
-        let those: Vec<String> = those.map(|(name, _)| name.clone()).collect();
-        let count = u32::try_from(those.len()).unwrap_or(u32::MAX);
-        servers.extend(those);
-        if count > 0 {
+    let mut next = 0;
+    for pool in &pools {
+        let before = next;
+        for (k, _) in (0..)
+            .zip(&deployment.servers)
+            .filter(|(_, (_, of))| *of == pool.name)
+        {
+            let place: &mut usize = &mut instances[k];
+            *place = next;
+            next += 1;
+        }
+        if next > before {
             counted.push(PoolSpec {
-                count: Some(count),
-                ..pool
+                count: u32::try_from(next - before).ok(),
+                ..pool.clone()
             });
         }
     }
-    if servers.len() != deployment.servers.len() || servers.is_empty() {
+    if next != instances.len() || next == 0 {
         return Err(InputError::new(format!(
-            "{} servers are in the log, {} of them in pools that are known",
-            deployment.servers.len(),
-            servers.len()
+            "{} servers are in the log, {next} of them in pools that are known",
+            instances.len(),
         )));
     }
-    let policies = serde_json::from_value(traffic.policies.clone())
-        .map_err(|e| InputError::new(format!("the policies of the log: {e}")))?;
     let run = RunSpec {
-        model,
+        model: model.clone(),
         pools: counted,
         rules: RulesSpec::Vllm,
-        policies,
-        front: FrontSpec {
-            snapshot_refresh_interval_us: Some(deployment.scrape_us),
-            cache_signal_delay_us: Some(0),
-            ..FrontSpec::default()
-        },
-        seed: Some(deployment.seed),
-        outputs: OutputSpec::default(),
         ..RunSpec::default()
     };
-    let source = Box::new(traffic.source());
-    let result = run
-        .resolve_with(source, "a decision log")?
-        .run(&mut |_| ())?;
-    Ok(compare(traffic, &servers, &result.record.requests))
+    let simulation = run.resolve_with(Box::new(Listed::default()), "a decision log")?;
+    let config = Config {
+        model: Some(model),
+        pools: run.pools.clone(),
+        seed: deployment.seed,
+        ..Config::default()
+    };
+    let once = |mode| {
+        let engine = simulation.standalone()?;
+        resimulate(script, engine, instances.clone(), config.clone(), mode)
+    };
+    Ok(Both {
+        follow: once(Mode::Follow)?,
+        free: once(Mode::Free)?,
+    })
 }
 
-fn compare(traffic: &Traffic, servers: &[String], simulated: &[RequestRecord]) -> Resimulation {
-    let by_serial: BTreeMap<u64, &RequestRecord> =
-        simulated.iter().map(|r| (r.serial, r)).collect();
-    let (mut compared, mut equal, mut first) = (0, 0, None);
-    let mut pairs = [Vec::new(), Vec::new()];
-    for (serial, logged) in (0..).zip(&traffic.requests) {
-        let Some(record) = by_serial.get(&serial) else {
-            continue;
-        };
-        if let (Some(a), Some(b)) = (logged.ttft_us, record.ttft_us) {
-            pairs[0].push((a, b));
-        }
-        if let Some(e2e) = record.e2e_us {
-            pairs[1].push((logged.e2e_us, e2e));
-        }
-        let (Some(endpoint), Some(i)) = (&logged.endpoint, record.instance) else {
-            continue;
-        };
-        compared += 1;
-        let other = servers.get(i as usize).cloned().unwrap_or_default();
-        if other == *endpoint {
-            equal += 1;
-        } else {
-            first.get_or_insert_with(|| (record.id.to_string(), endpoint.clone(), other));
-        }
+impl Both {
+    /// For machines. What stands at the top is of the simulation that follows the log.
+    pub fn json(&self) -> Value {
+        let mut all = one_json(&self.follow);
+        all["free"] = one_json(&self.free);
+        all["policies_taken_over"] = json!(self.follow.taken_over);
+        all["unfinished"] = json!(self.follow.unfinished);
+        all
     }
-    let means = pairs.map(|pairs: Vec<(i64, i64)>| {
-        let n = pairs.len().max(1) as f64 * 1e3;
-        let sums = pairs
-            .iter()
-            .fold((0.0, 0.0), |(a, b), (x, y)| (a + *x as f64, b + *y as f64));
-        [sums.0 / n, sums.1 / n]
+
+    /// For people.
+    pub fn text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let follow = &self.follow;
+        let rows = [
+            ("every request where it went", follow),
+            ("where the simulation sends it", &self.free),
+        ];
+        for (what, one) in rows {
+            let Compared { decisions, equal } = one.routing;
+            writeln!(
+                out,
+                "{what}: {equal} of {decisions} to the same server ({}): {}",
+                percent(one.routing),
+                one.routing.verdict()
+            )?;
+        }
+        let admission = follow.admission;
+        if admission.equal < admission.decisions {
+            writeln!(
+                out,
+                "admission: {} of {} decisions are the same ({}): {}",
+                admission.equal,
+                admission.decisions,
+                percent(admission),
+                admission.verdict()
+            )?;
+        }
+        let mut causes: Vec<_> = follow.causes.iter().collect();
+        causes.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        if !causes.is_empty() {
+            writeln!(out, "why decisions differ, and the first of each kind:")?;
+        }
+        for ((kind, signal), (count, first)) in causes {
+            let unproven = match first.cause.is_decisive || signal.is_empty() {
+                true => "",
+                false => " (the first that differs)",
+            };
+            writeln!(out, "  {count:>5} {:6} {signal}{unproven}", kind.name())?;
+            let Example {
+                request,
+                logged,
+                simulated,
+                ..
+            } = first;
+            writeln!(out, "        {request}: to {logged}, simulated {simulated}")?;
+            if !signal.is_empty() {
+                let server = match first.server.as_str() {
+                    "" => "all servers",
+                    name => name,
+                };
+                let (a, b) = (short(&first.cause.logged), short(&first.cause.simulated));
+                writeln!(out, "        {signal} of {server}: {a}, simulated {b}")?;
+            }
+        }
+        for (what, times) in [("TTFT", &follow.ttft), ("E2E", &follow.e2e)] {
+            let [logged, simulated] = times.means_ms();
+            if times.count > 0 {
+                let error = (simulated / logged - 1.0) * 100.0;
+                writeln!(
+                    out,
+                    "mean {what}: {logged:.1} ms in the log, {simulated:.1} ms in the simulation ({error:+.1} %)"
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person should know besides.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Comparison {
+            taken_over,
+            unfinished,
+            ..
+        } = self.follow;
+        if taken_over > 0 {
+            notes.push(format!(
+                "policies took over from others {taken_over} times, in the simulation, too"
+            ));
+        }
+        if unfinished > 0 {
+            notes.push(format!(
+                "{unfinished} requests have no end in the log, and are not simulated"
+            ));
+        }
+        notes
+    }
+}
+
+fn percent(compared: Compared) -> String {
+    format!("{:.1} %", compared.share() * 100.0)
+}
+
+/// A value in at most 30 characters.
+fn short(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(30) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+fn one_json(one: &Comparison) -> Value {
+    let causes = one.causes.iter().map(|((kind, signal), (count, first))| {
+        json!({
+            "kind": kind.name(),
+            "signal": signal,
+            "count": count,
+            "example": example(first),
+        })
     });
-    Resimulation {
-        compared,
-        equal,
-        first,
-        ttft_ms: means[0],
-        e2e_ms: means[1],
-        taken_over: traffic.taken_over,
+    json!({
+        "compared": one.routing.decisions,
+        "equal": one.routing.equal,
+        "share": one.routing.share(),
+        "verdict": one.verdict(),
+        "admission": {
+            "compared": one.admission.decisions,
+            "equal": one.admission.equal,
+            "share": one.admission.share(),
+        },
+        "first_difference": one.first.as_ref().map(example),
+        "causes": causes.collect::<Vec<_>>(),
+        "ttft_mean_ms": means(&one.ttft),
+        "e2e_mean_ms": means(&one.e2e),
+    })
+}
+
+fn means(times: &Times) -> Value {
+    let [logged, simulated] = times.means_ms();
+    match times.count {
+        0 => Value::Null,
+        _ => json!({ "logged": logged, "simulated": simulated }),
     }
+}
+
+fn example(example: &Example) -> Value {
+    json!({
+        "request": example.request,
+        "at_us": example.at_us,
+        "logged": example.logged,
+        "simulated": example.simulated,
+        "signal": example.cause.signal,
+        "is_decisive": example.cause.is_decisive,
+        "server": example.server,
+        "logged_value": example.cause.logged,
+        "simulated_value": example.cause.simulated,
+    })
 }

@@ -13,3 +13,4 @@ pub mod observe;
 mod openai;
 mod prometheus;
 mod prompts;
+pub mod resimulate;

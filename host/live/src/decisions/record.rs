@@ -151,9 +151,24 @@ impl Inner {
 }
 
 /// A host whose answers are written down.
-struct Overheard<'a> {
+pub(crate) struct Overheard<'a> {
     host: Host<'a>,
     said: RefCell<Vec<Value>>,
+}
+
+impl<'a> Overheard<'a> {
+    /// Nothing has been asked yet.
+    pub(crate) fn new(host: Host<'a>) -> Self {
+        Self {
+            host,
+            said: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Pairs of question and answer, in their order.
+    pub(crate) fn said(self) -> Vec<Value> {
+        self.said.into_inner()
+    }
 }
 
 impl Overheard<'_> {
@@ -282,17 +297,14 @@ impl<P: ?Sized> Recorded<P> {
         ask: impl FnOnce(&mut P, &ClusterView<'_>) -> Result<T, PolicyError>,
         answered: impl FnOnce(&Result<T, PolicyError>) -> Answer,
     ) -> Result<T, PolicyError> {
-        let overheard = Overheard {
-            host: cluster.host,
-            said: RefCell::new(Vec::new()),
-        };
+        let overheard = Overheard::new(cluster.host);
         let services: &dyn Services = &overheard;
         let heard = ClusterView {
             host: Host::new(&services),
             ..*cluster
         };
         let answer = ask(&mut self.policy, &heard);
-        let said = overheard.said.take();
+        let said = overheard.said();
         let mut inner = self.log.0.borrow_mut();
         inner.asked(call, request, cluster, said, answered(&answer));
         answer

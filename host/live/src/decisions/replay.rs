@@ -2,14 +2,13 @@
 
 use super::entry::{Answer, Call, Entry};
 use super::fields::Named;
-use serde_json::{Map, Value, json};
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use super::memory::Memory;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::fmt;
 use windtunnel_base::request::Symbols;
 use windtunnel_plugin_api::{
-    AdapterSignal, Admission, ClusterView, Event, Host, InstanceView, List, RequestView, Router,
-    Services,
+    Admission, ClusterView, Event, Host, InstanceView, List, RequestView, Router, Services,
 };
 
 /// Admission and router.
@@ -221,10 +220,7 @@ impl<M: FnMut(Wanted<'_>) -> Result<Pair, String>> Replay<M> {
             .iter()
             .map(|i| self.views.get(i).copied().unwrap_or_default());
         let views: Vec<InstanceView> = views.collect();
-        let memory = Memory {
-            said: RefCell::new(said.iter().cloned().collect()),
-            else_: Cell::new(None),
-        };
+        let memory = Memory::in_order(said);
         let services: &dyn Services = &memory;
         let cluster = ClusterView {
             now_us,
@@ -276,123 +272,4 @@ impl<M: FnMut(Wanted<'_>) -> Result<Pair, String>> Replay<M> {
 fn begun(policies: &mut Option<Pair>) -> Result<&mut Pair, String> {
     let missing = "the log does not begin with its policies";
     policies.as_mut().ok_or_else(|| missing.to_owned())
-}
-
-/// A host that says again what it said.
-struct Memory {
-    said: RefCell<VecDeque<Value>>,
-    /// The first question that was another one.
-    else_: Cell<Option<String>>,
-}
-
-impl Memory {
-    /// The answer to a question, if it is the next one of the log.
-    fn answer(&self, question: &Value) -> Option<Value> {
-        let next = self.said.borrow_mut().pop_front();
-        if let Some(Value::Array(pair)) = next
-            && let [asked, answer] = &pair[..]
-            && asked == question
-        {
-            return Some(answer.clone());
-        }
-        let first = self.else_.take().unwrap_or_else(|| question.to_string());
-        self.else_.set(Some(first));
-        None
-    }
-
-    fn number<T: serde::de::DeserializeOwned + Default>(&self, question: Value) -> T {
-        let answer = self.answer(&question);
-        answer
-            .and_then(|answer| serde_json::from_value(answer).ok())
-            .unwrap_or_default()
-    }
-
-    fn numbers(&self, question: Value, out: &mut [u32]) {
-        let answer: Vec<u32> = self.number(question);
-        for (k, value) in out.iter_mut().enumerate() {
-            *value = answer.get(k).copied().unwrap_or(0);
-        }
-    }
-
-    fn difference(&self) -> Option<String> {
-        let asked = self.else_.take();
-        let unasked = self
-            .said
-            .borrow()
-            .front()
-            .map(|next| format!("no more, where the log has {next}"));
-        asked.or(unasked)
-    }
-}
-
-impl Services for Memory {
-    fn precise_prefix_blocks(&self, i: usize) -> u32 {
-        self.number(json!(["precise", i]))
-    }
-
-    fn approximate_prefix_blocks(&self, i: usize) -> u32 {
-        self.number(json!(["approximate", i]))
-    }
-
-    fn prompt_blocks(&self) -> u32 {
-        self.number(json!(["prompt"]))
-    }
-
-    fn random(&self) -> u64 {
-        self.number(json!(["random"]))
-    }
-
-    fn est_prefill_us(&self, tokens: u32, cached: u32) -> f64 {
-        self.number(json!(["prefill", tokens, cached]))
-    }
-
-    fn est_step_us(&self, prefill_tokens: u32, decodes: u32, context: u64) -> f64 {
-        self.number(json!(["step", prefill_tokens, decodes, context]))
-    }
-
-    fn est_ttft_us(&self, instance: &InstanceView, prompt_tokens: u32, cached: u32) -> f64 {
-        self.number(json!(["ttft", instance.index, prompt_tokens, cached]))
-    }
-
-    fn est_prefill_us_on(&self, instance: &InstanceView, tokens: u32, cached: u32) -> f64 {
-        self.number(json!(["prefill-on", instance.index, tokens, cached]))
-    }
-
-    fn est_step_us_on(
-        &self,
-        instance: &InstanceView,
-        prefill: u32,
-        decodes: u32,
-        context: u64,
-    ) -> f64 {
-        self.number(json!([
-            "step-on",
-            instance.index,
-            prefill,
-            decodes,
-            context
-        ]))
-    }
-
-    fn prefix_blocks(&self, precise: bool, out: &mut [u32]) {
-        self.numbers(json!(["prefix", precise, out.len()]), out);
-    }
-
-    fn changed_since(&self, seen: &mut u64, out: &mut [u32]) -> Option<usize> {
-        let answer = self.answer(&json!(["changed", *seen, out.len()]))?;
-        *seen = answer.get(0).and_then(Value::as_u64)?;
-        let which = answer.get(1).and_then(Value::as_array)?;
-        for (place, value) in out.iter_mut().zip(which) {
-            *place = value.as_u64().and_then(|n| u32::try_from(n).ok())?;
-        }
-        Some(which.len())
-    }
-
-    fn adapter_signal(&self, signal: AdapterSignal, out: &mut [u32]) {
-        self.numbers(json!(["adapter", signal as u32, out.len()]), out);
-    }
-
-    fn est_transfer_us(&self, instance: &InstanceView, tokens: u32) -> f64 {
-        self.number(json!(["transfer", instance.index, tokens]))
-    }
 }

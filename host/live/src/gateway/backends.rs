@@ -50,6 +50,8 @@ pub struct LiveBackends {
     servers: Vec<Server>,
     facts: FxHashMap<String, PoolFacts>,
     block_size: Option<u32>,
+    /// Most blocks that are remembered of a server.
+    most_blocks: usize,
     /// Whoever asks what has changed is told everything.
     all_changed: bool,
 }
@@ -61,8 +63,25 @@ impl LiveBackends {
             servers: Vec::new(),
             facts,
             block_size,
+            most_blocks: usize::MAX,
             all_changed: false,
         }
+    }
+
+    /// From now on at most so many blocks are remembered of each server.
+    pub fn limit(&mut self, blocks: usize) {
+        self.most_blocks = blocks;
+        for server in &mut self.servers {
+            if server.sent.iter().any(|half| half.len() > blocks / 2) {
+                server.sent = Default::default();
+            }
+        }
+    }
+
+    /// Blocks that are remembered of server `i`.
+    pub fn remembered_blocks(&self, i: usize) -> usize {
+        let server = self.servers.get(i);
+        server.map_or(0, |server| server.sent.iter().map(FxHashSet::len).sum())
     }
 
     /// There are these servers now: those that are known, and new ones behind them.
@@ -173,6 +192,7 @@ impl LiveBackends {
             0 => REMEMBERED,
             blocks => blocks as usize,
         };
+        let most = most.min(self.most_blocks / 2).max(1);
         for key in request.prompt.block_keys(server.view.block_size) {
             if server.sent[0].len() >= most {
                 server.sent[1] = std::mem::take(&mut server.sent[0]);
@@ -215,6 +235,20 @@ impl LiveBackends {
     }
 }
 
+/// What a server said, as policies see it.
+pub fn show(said: &Snapshot, view: &mut InstanceView) {
+    view.queue_depth = whole(said.waiting);
+    view.batch_size = whole(said.running);
+    view.preemptions = whole(said.preemptions);
+    view.kv_utilization = said.kv_usage;
+    view.kv_used_blocks = whole((said.kv_usage * f64::from(view.kv_total_blocks)).round());
+    view.kv_free_blocks = view.kv_total_blocks - view.kv_used_blocks.min(view.kv_total_blocks);
+    view.cache_hit_rate = match said.prefix {
+        Some((queries, hits)) if queries > 0.0 => (hits / queries).clamp(0.0, 1.0),
+        _ => 0.0,
+    };
+}
+
 fn whole(n: f64) -> u32 {
     // What is no number is none.
     n.clamp(0.0, f64::from(u32::MAX)) as u32
@@ -234,17 +268,7 @@ impl Backends for LiveBackends {
         view.kv_total_blocks = server.view.kv_total_blocks;
         view.max_loras = server.view.max_loras;
         if let Some(said) = &server.snapshot {
-            view.queue_depth = whole(said.waiting);
-            view.batch_size = whole(said.running);
-            view.preemptions = whole(said.preemptions);
-            view.kv_utilization = said.kv_usage;
-            view.kv_used_blocks = whole((said.kv_usage * f64::from(view.kv_total_blocks)).round());
-            view.kv_free_blocks =
-                view.kv_total_blocks - view.kv_used_blocks.min(view.kv_total_blocks);
-            view.cache_hit_rate = match said.prefix {
-                Some((queries, hits)) if queries > 0.0 => (hits / queries).clamp(0.0, 1.0),
-                _ => 0.0,
-            };
+            show(said, view);
         }
         if work {
             // No server tells these; the gateway's own account stands for them.
@@ -287,5 +311,41 @@ pub fn adapter(name: &str, symbols: &mut Symbols) -> Sym {
     match name {
         "" => Sym::NONE,
         name => symbols.intern(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windtunnel_base::request::RequestId;
+
+    fn sent(backends: &mut LiveBackends, streams: std::ops::Range<u32>) {
+        for stream in streams {
+            let prompt = TokenSeq::of(stream, 64);
+            let id = RequestId::Number(stream.into());
+            let request = Request::new(id, 0, prompt, TokenSeq::default());
+            backends.sent(0, &request);
+        }
+    }
+
+    #[test]
+    fn no_more_blocks_are_remembered_than_may_be() {
+        let mut backends = LiveBackends::new(FxHashMap::default(), Some(16));
+        let server = Described {
+            name: "a".to_owned(),
+            pool: String::new(),
+        };
+        backends.grow(&[server], &mut Symbols::default());
+        sent(&mut backends, 0..100);
+        assert_eq!(backends.remembered_blocks(0), 400);
+        backends.limit(32);
+        assert!(backends.remembered_blocks(0) <= 32);
+        for stream in 100..1_000 {
+            sent(&mut backends, stream..stream + 1);
+            let count = backends.remembered_blocks(0);
+            assert!(count <= 32, "{count} after {stream}");
+        }
+        assert_eq!(backends.sent_blocks(0, &TokenSeq::of(999, 64)), 4);
+        assert_eq!(backends.sent_blocks(0, &TokenSeq::of(5, 64)), 0);
     }
 }

@@ -244,6 +244,11 @@ spec! {
         connections: usize = 10_000,
         /// Different names of classes, tenants, sessions and adapters; further ones are one.
         names: u32 = 100_000,
+        /// KV blocks that are remembered of each server, for prefix hits; of a server with fewer
+        /// than half of them, twice its own.
+        index_blocks: usize = 1 << 20,
+        /// Blocks of prompts that are told apart; what was not asked for in a long time is new.
+        prefix_names: usize = 1 << 20,
     }
 }
 
@@ -349,6 +354,16 @@ impl Config {
                 )));
             }
         }
+        for (name, count) in [
+            ("limits.index_blocks", self.limits.index_blocks),
+            ("limits.prefix_names", self.limits.prefix_names),
+        ] {
+            if count < 2 {
+                return Err(InputError::new(format!(
+                    "{name} must be at least 2, found {count}"
+                )));
+            }
+        }
         let mut names = BTreeSet::new();
         for shadow in &self.shadows {
             if !names.insert(&shadow.name) {
@@ -418,6 +433,10 @@ mod tests {
             (
                 "endpoints: [{url: http://a}]\nscrap: {}",
                 "did you mean \"scrape\"",
+            ),
+            (
+                "endpoints: [{url: http://a}]\nlimits: {prefix_names: 1}",
+                "limits.prefix_names must be at least 2, found 1",
             ),
             (
                 "endpoints: [{url: http://a}]\nretries: {budget: -1}",

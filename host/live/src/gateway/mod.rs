@@ -4,16 +4,16 @@
 //! (`control`); connections are tokio's, and ask that thread. Nobody else counts requests: each
 //! is a ticket, and when that goes, whatever the reason, the request has left.
 
-mod backends;
+pub(crate) mod backends;
 mod budget;
 pub mod config;
-mod control;
+pub(crate) mod control;
 mod endpoints;
 mod listen;
-mod message;
+pub(crate) mod message;
 mod policy_files;
 mod proxy;
-mod scrape;
+pub(crate) mod scrape;
 mod shared;
 mod tally;
 mod watch_files;

@@ -48,6 +48,24 @@ impl Prefixes {
         }
     }
 
+    /// From now on at most so many names are remembered.
+    pub fn limit(&mut self, names: usize) {
+        // The younger half takes the older one's place when it is full.
+        self.most = (names / 2).max(1);
+        if self.young.len() >= self.most {
+            self.old = FxHashMap::default();
+            self.young = FxHashMap::default();
+        }
+        if self.old.len() > self.most {
+            self.old = FxHashMap::default();
+        }
+    }
+
+    /// Names that are remembered.
+    pub fn count(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
     /// Names a prompt and the answer to it. Prompts with another `salt` share nothing; equal
     /// prompts have equal names.
     pub fn name(&mut self, salt: u64, prompt: &[u32], output: &[u32]) -> Named {
@@ -158,6 +176,24 @@ mod tests {
         }
         assert!(prefixes.young.len() + prefixes.old.len() <= 2 * prefixes.most);
         assert_eq!(shared(&before, &prefixes.name(0, &[1], &[]).prompt, 1), 0);
+    }
+
+    #[test]
+    fn no_more_names_are_remembered_than_may_be() {
+        let mut prefixes = Prefixes::new(1, 100);
+        for token in 0..5_000 {
+            prefixes.name(0, &[token], &[]);
+        }
+        assert_eq!(prefixes.count(), 5_000);
+        prefixes.limit(64);
+        assert!(prefixes.count() <= 64);
+        for token in 0..5_000 {
+            prefixes.name(0, &[token, token + 1], &[]);
+            assert!(prefixes.count() <= 64, "{token}: {}", prefixes.count());
+        }
+        // What came a moment ago is known.
+        let last = prefixes.name(0, &[4_999, 5_000], &[]).prompt;
+        assert_eq!(shared(&last, &prefixes.name(0, &[4_999], &[]).prompt, 1), 1);
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! `windtunnel live`: a gateway in front of emulated servers.
 
 mod decisions;
+mod resimulate;
+mod tables;
 
 use super::servers::{Answer, Serving, ask, begin_completion, completion, connect, eventually};
 use crate::support::windtunnel;

@@ -31,8 +31,6 @@ use windtunnel_plugin_api::{Event, EventKind, Outcome, RequestView};
 
 /// Longest time for which nothing is looked at.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// Blocks of prompts whose names are remembered.
-const REMEMBERED_BLOCKS: u64 = 1 << 18;
 
 impl Control {
     /// Nothing has happened yet. `servers` are those that there are.
@@ -53,7 +51,9 @@ impl Control {
         let policies = &config.policies;
         let front = front_end(policies, &config, &known, &backends, &mut symbols, logged)?;
         let shadows = shadows(&config, &known, &backends, &mut symbols)?;
-        let prefixes = Prefixes::new(backends.common_block_size(), REMEMBERED_BLOCKS);
+        backends.limit(config.limits.index_blocks);
+        let mut prefixes = Prefixes::new(backends.common_block_size(), 0);
+        prefixes.limit(config.limits.prefix_names);
         let mut control = Self {
             clock: Clock::new(1.0),
             symbols,
@@ -147,9 +147,13 @@ impl Control {
             }
             Message::Metrics(to) => {
                 let fallen_back = self.fallen_back.is_some();
-                let page = self
-                    .counts
-                    .page(&self.backends, &self.front, self.held, fallen_back);
+                let tables = [
+                    ("prefix", self.prefixes.count()),
+                    ("client", self.symbols.count() as usize),
+                ];
+                let page =
+                    self.counts
+                        .page(&self.backends, &self.front, self.held, fallen_back, tables);
                 let _ = to.send(page);
             }
             Message::End => {}

@@ -85,13 +85,14 @@ impl Counts {
         }
     }
 
-    /// The page.
+    /// The page. `names` are those that are remembered, by kind.
     pub fn page(
         &self,
         backends: &LiveBackends,
         front: &FrontEnd,
         held: usize,
         fallen_back: bool,
+        names: [(&str, usize); 2],
     ) -> String {
         let mut page = Page::new("job=\"windtunnel\"".to_owned());
         let name = |i: usize| format!(",endpoint=\"{}\"", escaped(backends.name(i)));
@@ -134,7 +135,22 @@ impl Counts {
             "reason",
             &refused,
         );
+        page.by(
+            "windtunnel_names",
+            "gauge",
+            "Names that are remembered: of blocks of prompts, and those that clients gave.",
+            "kind",
+            &names.map(|(kind, n)| (kind, n as f64)),
+        );
         let all = 0..backends.len();
+        let blocks = |i: usize| (name(i), backends.remembered_blocks(i) as f64);
+        let blocks: Vec<_> = all.clone().map(blocks).collect();
+        page.metric(
+            "windtunnel_endpoint_index_blocks",
+            "gauge",
+            "KV blocks of prompts that a server was sent and that are remembered.",
+            &blocks,
+        );
         let sent = |i: usize| (name(i), self.sent.get(i).copied().unwrap_or(0) as f64);
         let sent: Vec<_> = all.clone().map(sent).collect();
         page.metric(

@@ -135,6 +135,21 @@ pub fn front_end(
         admission = Box::new(Recorded::new(admission, log.clone()));
         router = Box::new(Recorded::new(router, log.clone()));
     }
+    Ok(front_end_of(
+        (admission, router),
+        slo_priorities,
+        config,
+        known,
+    ))
+}
+
+/// A front end of policies that are made.
+pub fn front_end_of(
+    (admission, router): Pair,
+    slo_priorities: SloPriorities,
+    config: &Config,
+    known: &Known,
+) -> FrontEnd {
     let all = FrontEndPolicies {
         admission,
         router,
@@ -145,13 +160,7 @@ pub fn front_end(
     };
     let settings = FrontEndConfig::default();
     let estimators = known.estimators.clone();
-    Ok(FrontEnd::new(
-        &settings,
-        config.seed,
-        false,
-        all,
-        estimators,
-    ))
+    FrontEnd::new(&settings, config.seed, false, all, estimators)
 }
 
 /// What the servers are, for the log.

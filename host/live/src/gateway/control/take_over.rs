@@ -101,6 +101,8 @@ impl Control {
         )?;
         (self.symbols, self.known, self.config) = (symbols, known, config);
         self.shadows = shadows;
+        self.backends.limit(self.config.limits.index_blocks);
+        self.prefixes.limit(self.config.limits.prefix_names);
         self.fallen_back = None;
         self.take_over(front);
         for shadow in &mut self.shadows {

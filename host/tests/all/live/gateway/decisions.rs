@@ -113,6 +113,16 @@ fn the_simulation_of_a_log_sends_requests_where_the_gateway_did() {
         (&json!(30), &json!(30))
     );
     assert_eq!(outcome["verdict"], "agrees");
+    assert_eq!(outcome["causes"], json!([]));
+    let admission = &outcome["admission"];
+    assert_eq!(
+        (&admission["compared"], &admission["equal"]),
+        (&json!(30), &json!(30))
+    );
+    assert_eq!(
+        (&outcome["free"]["equal"], &outcome["unfinished"]),
+        (&json!(30), &json!(0))
+    );
     // HTTP and a busy machine come on top; nothing is ever faster than the engine.
     let ttft = |of: &str| outcome["ttft_mean_ms"][of].as_f64().expect("a number");
     assert!(
