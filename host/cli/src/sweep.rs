@@ -156,7 +156,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     printed?;
     for row in &rows {
         gate::check(&gate, &format!("{}: ", row.name(&grid.names())), |c| {
-            row.figure(c.metric()?)
+            row.metric(c.metric()?)
         })?;
     }
     Ok(())

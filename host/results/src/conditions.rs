@@ -6,6 +6,7 @@
 
 use crate::metrics::slo::{class_name, parse_duration_us};
 use crate::metrics::stats::{Floats, Spread, mean, percentile};
+use crate::metrics::tpot;
 use crate::report::Results;
 use crate::report::sweep::metric;
 use std::fmt;
@@ -379,9 +380,8 @@ impl Latency {
             Self::Queue => r.scheduling_delay_us.map(|us| us as f64 / 1e3),
             Self::Itl => r.mean_itl_us.map(|us| us / 1e3),
             Self::Tpot => {
-                let gaps = f64::from(r.generated_tokens.saturating_sub(1));
-                let us = (r.e2e_us? - r.ttft_us?) as f64;
-                (gaps > 0.0).then(|| us / gaps / 1e3)
+                let [ttft, e2e] = [r.ttft_us?, r.e2e_us?].map(|us| us as f64);
+                tpot(ttft, e2e, r.generated_tokens).map(|us| us / 1e3)
             }
         }
     }

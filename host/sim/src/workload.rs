@@ -109,20 +109,6 @@ pub(crate) fn open_workload(
         )?;
         generator.check(given)?;
     }
-    let even = preset
-        && w.replay.is_none()
-        && w.reqgen_config_path.is_none()
-        && w.spec.is_none()
-        && w.concurrency.is_none()
-        && matches!(
-            w.load_generator,
-            None | Some(LoadGeneratorSpec::ConstantRate)
-        );
-    given.reject_unless(
-        &["arrivals", "burstiness"],
-        even,
-        "without synthetic traffic at a `rate`",
-    )?;
     if let Some(replay) = &w.replay {
         return replayed(replay, run, given, as_the_reference);
     }

@@ -128,11 +128,10 @@ fn the_most_load_is_met_and_a_little_more_is_not() {
     let trace: String = (0..400)
         .map(|k| format!("{},200,50\n", f64::from(k) * 0.02))
         .collect();
-    fs::write(
-        folder.path().join("t.csv"),
-        format!("arrived_at,num_prefill_tokens,num_decode_tokens\n{trace}"),
-    )
-    .expect("written");
+    folder.write(
+        "t.csv",
+        format!("arrived_at,num_prefill_tokens,num_decode_tokens\n{trace}").as_bytes(),
+    );
     let line = "plan --max-rate --model llama-3.1-8b-instruct --hardware H100 --tp 1 --workload @/t.csv --seeds 1";
     let plan = answer(&folder, &format!("{line} {TARGETS}"));
     assert!(
@@ -170,11 +169,10 @@ fn files_of_a_plan_say_what_it_says() {
 #[test]
 fn who_serves_nobody_meets_no_target() {
     let folder = Folder::with(&[]);
-    fs::write(
-        folder.path().join("nobody.lua"),
-        "return { admit = function(req) return false, \"no\" end }",
-    )
-    .expect("written");
+    folder.write(
+        "nobody.lua",
+        "return { admit = function(req) return false, \"no\" end }".as_bytes(),
+    );
     let line = format!(
         "{BASE} {TARGETS} --hardware H100 --tp 1 --seeds 1 --max-gpus 8 --grid admission-policy=always-admit,@/nobody.lua"
     );
@@ -185,11 +183,10 @@ fn who_serves_nobody_meets_no_target() {
         "{plan:#}"
     );
     // What fails is no reason not to answer.
-    fs::write(
-        folder.path().join("nobody.lua"),
-        "return { admit = function(req) return 1 end }",
-    )
-    .expect("written");
+    folder.write(
+        "nobody.lua",
+        "return { admit = function(req) return 1 end }".as_bytes(),
+    );
     let broken = answer(&folder, &line);
     assert_eq!(broken["answers"], plan["answers"]);
     let why = broken["others"][0]["reason"].as_str().expect("a reason");

@@ -103,6 +103,9 @@ pub struct Parameters {
     pub burstiness: Option<f64>,
 }
 
+/// Most requests: each has a stream of tokens of its own.
+pub const MOST_REQUESTS: u64 = MAX_TOKENS - 1;
+
 /// Stream of the shared prefix.
 const PREFIX_STREAM: u32 = 0;
 
@@ -169,11 +172,10 @@ impl Distribution {
                 p.rate
             ));
         }
-        if p.num_requests < 1 || p.num_requests >= MAX_TOKENS {
+        if p.num_requests < 1 || p.num_requests > MOST_REQUESTS {
             return refuse(format!(
                 "`num_requests` is {}; expected 1 to {}",
-                p.num_requests,
-                MAX_TOKENS - 1
+                p.num_requests, MOST_REQUESTS
             ));
         }
         p.prompt.check("prompt_tokens")?;

@@ -3,11 +3,12 @@
 
 use super::columns::{COLUMNS, peers_of};
 use super::look::{MARKS, SCRIPT, STYLE, mark};
-use super::plot::{Point, figure, parity};
+use super::plot::{Point, parity};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use windtunnel_base::input::in_html;
+use windtunnel_results::page::three_digits;
 use windtunnel_sim::ground_truth::{ClosedLoop, Compared, Figure, Metric, Summary, summarize};
 
 /// What the page is of.
@@ -324,7 +325,7 @@ fn summary(cases: &[Compared]) -> String {
 
 /// Three cells: simulated, measured, error.
 fn cells(simulated: Option<f64>, measured: Option<f64>) -> String {
-    let shown = |x: Option<f64>| x.map_or("-".to_owned(), figure);
+    let shown = |x: Option<f64>| x.map_or("-".to_owned(), three_digits);
     let error = simulated.zip(measured).map(|(s, m)| 100.0 * (s / m - 1.0));
     let error = error.filter(|e| e.is_finite());
     let far = if error.is_some_and(|e| e.abs() > 10.0) {

@@ -3,6 +3,7 @@
 use super::look::mark;
 use std::fmt::Write;
 use windtunnel_base::input::in_html;
+use windtunnel_results::page::three_digits;
 
 /// Width and height of a plot, and of the space around its area.
 const SIZE: f64 = 340.0;
@@ -125,8 +126,8 @@ pub(super) fn parity(id: &str, title: &str, unit: &str, points: Vec<Point>) -> S
             axis.x(point.measured),
             axis.y(point.simulated),
             in_html(&point.name),
-            figure(point.simulated),
-            figure(point.measured),
+            three_digits(point.simulated),
+            three_digits(point.measured),
             point.error(),
         );
     }
@@ -138,7 +139,7 @@ fn frame(svg: &mut String, id: &str, axis: Axis, unit: &str) {
     let (width, height) = (SIZE - LEFT - RIGHT, SIZE - TOP - BOTTOM);
     let (right, bottom) = (SIZE - RIGHT, SIZE - BOTTOM);
     for tick in axis.ticks() {
-        let (x, y, text) = (axis.x(tick), axis.y(tick), figure(tick));
+        let (x, y, text) = (axis.x(tick), axis.y(tick), three_digits(tick));
         let _ = writeln!(
             svg,
             "<path class=\"grid\" d=\"M{x:.1} {TOP}V{bottom}M{LEFT} {y:.1}H{right}\"/>\
@@ -175,22 +176,6 @@ fn frame(svg: &mut String, id: &str, axis: Axis, unit: &str) {
         SIZE - 6.0,
         TOP + height / 2.0,
     );
-}
-
-/// Three digits, without zeros at the end.
-pub(super) fn figure(x: f64) -> String {
-    if !x.is_finite() {
-        return "-".to_owned();
-    }
-    if x == 0.0 {
-        return "0".to_owned();
-    }
-    let behind = (2 - x.abs().log10().floor() as i32).clamp(0, 6) as usize;
-    let text = format!("{x:.behind$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    }
 }
 
 #[cfg(test)]
@@ -258,7 +243,7 @@ mod tests {
             let ticks = Axis::of(&[point(low, high)]).ticks();
             assert!((2..=12).contains(&ticks.len()), "{low} {high}: {ticks:?}");
         }
-        let shown = [0.05, 1234.0, 0.5, 20.0, 3.25, 0.0].map(figure);
+        let shown = [0.05, 1234.0, 0.5, 20.0, 3.25, 0.0].map(three_digits);
         assert_eq!(shown, ["0.05", "1234", "0.5", "20", "3.25", "0"]);
     }
 }

@@ -23,7 +23,7 @@ pub struct Answer<'a> {
     /// Those that do not, or were not looked at: name and reason.
     pub others: Vec<(String, String)>,
     pub runs: u64,
-    /// Are prices known of all that fit?
+    /// Are prices known of all that can run?
     pub by_price: bool,
     pub names: Vec<String>,
 }
@@ -155,11 +155,10 @@ impl<'a> Answer<'a> {
             }
         }
         others.extend(refused.iter().cloned());
-        let by_price = fits.iter().all(|f| f.trial().usd_per_hour.is_some());
         match setting.load {
             Load::Fixed => fits.sort_by(|a, b| {
                 let cost = |f: &Fit<'_>| match f.trial().usd_per_hour {
-                    Some(usd) if by_price => usd,
+                    Some(usd) if plan.by_price => usd,
                     _ => f.gpus() as f64,
                 };
                 // Of equal cost, what uses less of its limits.
@@ -176,7 +175,7 @@ impl<'a> Answer<'a> {
             fits,
             others,
             runs: plan.runs,
-            by_price,
+            by_price: plan.by_price,
             names: trials.names(),
         })
     }
@@ -196,10 +195,10 @@ impl<'a> Answer<'a> {
                 let _ = writeln!(out, "... and {more} more, which --out FILE and --json have");
             }
             if let Some(line) = self.beyond(best) {
-                let _ = writeln!(out, "\n{}", wrapped(&line, ""));
+                let _ = writeln!(out, "\n{}", wrapped(&line, 0));
             }
             for line in self.savings() {
-                let _ = writeln!(out, "\n{}", wrapped(&line, ""));
+                let _ = writeln!(out, "\n{}", wrapped(&line, 0));
             }
             let command = folded(&self.command(best)?);
             let _ = writeln!(out, "\nThe first one again, as a run:\n  {command}");
@@ -215,7 +214,7 @@ impl<'a> Answer<'a> {
         if !self.others.is_empty() {
             let _ = writeln!(out, "\nNot among them:");
             for (name, why) in self.others.iter().take(SHOWN) {
-                let _ = writeln!(out, "  {}", wrapped(&format!("{name}: {why}"), "    "));
+                let _ = writeln!(out, "  {}", wrapped(&format!("{name}: {why}"), 4));
             }
             if self.others.len() > SHOWN {
                 let more = self.others.len() - SHOWN;
@@ -225,7 +224,7 @@ impl<'a> Answer<'a> {
                 );
             }
         }
-        let _ = writeln!(out, "\n{}", wrapped(&self.how(), ""));
+        let _ = writeln!(out, "\n{}", wrapped(&self.how(), 0));
         Ok(out)
     }
 
@@ -250,7 +249,7 @@ impl<'a> Answer<'a> {
     pub fn headline(&self) -> String {
         let targets: Vec<String> = self.conditions.iter().map(ToString::to_string).collect();
         let setting = self.trials.setting;
-        let survive = match setting.survive() {
+        let survive = match setting.survive {
             0 => String::new(),
             1 => ", while one instance fails at the peak".to_owned(),
             k => format!(", while {k} instances fail at the peak"),
@@ -270,7 +269,7 @@ impl<'a> Answer<'a> {
         let mut text = String::new();
         if let Some(best) = self.fits.first() {
             let workload = best.choice.workload.split(',').next().unwrap_or_default();
-            let arrivals = if setting.poisson() {
+            let arrivals = if setting.poisson {
                 ", Poisson arrivals"
             } else {
                 ""
@@ -454,34 +453,31 @@ fn differ_only_in(a: &Point<'_>, b: &Point<'_>, axis: usize) -> bool {
     (0..a.len()).all(|k| (a[k] == b[k]) != (k == axis))
 }
 
-/// Words over lines that fit a terminal.
-pub fn folded(words: &[String]) -> String {
-    let mut out = String::new();
-    let mut column = 2;
-    for (k, word) in words.iter().enumerate() {
-        let length = word.chars().count() + 1;
-        if k > 0 && column + length > WIDTH - 2 {
-            out.push_str(" \\\n      ");
-            column = 6;
-        } else if k > 0 {
-            out.push(' ');
-        }
-        out.push_str(word);
-        column += length;
-    }
-    out
+/// A command line over lines that fit a terminal.
+fn folded(words: &[String]) -> String {
+    let words = words.iter().map(String::as_str);
+    in_lines(words, [2, 6], " \\", WIDTH - 2)
 }
 
 /// Text over lines that fit a terminal, those behind the first one indented.
-fn wrapped(text: &str, indent: &str) -> String {
+fn wrapped(text: &str, indent: usize) -> String {
+    in_lines(text.split_whitespace(), [indent, indent], "", WIDTH)
+}
+
+/// Words over lines of at most `width`, each with `end` behind it if another one follows. The first
+/// line begins at the first of the columns, the others are indented up to the second.
+fn in_lines<'a>(
+    words: impl Iterator<Item = &'a str>,
+    [mut column, indent]: [usize; 2],
+    end: &str,
+    width: usize,
+) -> String {
     let mut out = String::new();
-    let mut column = indent.len();
-    for (k, word) in text.split_whitespace().enumerate() {
+    for (k, word) in words.enumerate() {
         let length = word.chars().count() + 1;
-        if k > 0 && column + length > WIDTH {
-            out.push('\n');
-            out.push_str(indent);
-            column = indent.len();
+        if k > 0 && column + length > width {
+            let _ = write!(out, "{end}\n{:indent$}", "");
+            column = indent;
         } else if k > 0 {
             out.push(' ');
         }

@@ -72,7 +72,7 @@ pub fn json(answer: &Answer<'_>) -> Result<Value, InputError> {
     Ok(json!({
         "targets": answer.conditions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "seeds": answer.trials.setting.seeds,
-        "survive": answer.trials.setting.survive(),
+        "survive": answer.trials.setting.survive,
         "runs": answer.runs,
         "ordered_by": match (answer.trials.setting.load, answer.by_price) {
             (Load::Fixed, true) => "usd_per_hour",

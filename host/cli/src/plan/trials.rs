@@ -50,11 +50,13 @@ pub struct Setting {
     pub split: bool,
     pub seeds: u64,
     first_seed: u64,
-    survive: u32,
+    /// Instances that fail.
+    pub survive: u32,
     retries: bool,
     /// The number of requests follows the rate.
     sized: bool,
-    poisson: bool,
+    /// Requests come at random without anybody having said so.
+    pub poisson: bool,
     pub rate: f64,
     rate_given: bool,
     /// Instances of the cluster whose load is looked for.
@@ -101,16 +103,6 @@ impl Setting {
             rate_given: explicit.has("rate"),
             instances: *given.get_one("num_instances").expect("it has a default"),
         })
-    }
-
-    /// Instances that fail.
-    pub fn survive(&self) -> u32 {
-        self.survive
-    }
-
-    /// Do requests come at random without anybody having said so?
-    pub fn poisson(&self) -> bool {
-        self.poisson
     }
 
     /// The load at a step of the ladder: three digits.

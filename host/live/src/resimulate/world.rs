@@ -7,6 +7,7 @@ use super::servers::{News, Servers};
 use crate::decisions::{Answer, Call};
 use crate::gateway::backends::LiveBackends;
 use crate::gateway::config::Config;
+use crate::gateway::control::event_of;
 use crate::gateway::control::policies::{self, Known, front_end_of};
 use crate::gateway::message::Described;
 use crate::gateway::pair;
@@ -20,7 +21,7 @@ use windtunnel_base::request::{Request, RequestId, Sym, Symbols, TokenSeq};
 use windtunnel_engine::frontend::{
     Backends, FrontEnd, FrontEndHook, Pending, Routed, StageMembers, Verdict,
 };
-use windtunnel_plugin_api::{Event, EventKind, InstanceView, Outcome, RequestView};
+use windtunnel_plugin_api::{EventKind, InstanceView, Outcome, RequestView};
 
 /// A request that waits for a decision is given up after this time, as the gateway's default has
 /// it, microseconds.
@@ -357,14 +358,14 @@ impl<'a> World<'a> {
         }
         self.backends.sent(i, &request);
         self.front.dispatched(i, &request);
-        self.tell(
+        self.front.tell(&event_of(
             EventKind::Dispatch,
             Outcome::Completed,
             &view,
             i,
             [0; 3],
             now_us,
-        );
+        ));
         let adapter = self.symbols.name(request.adapter).to_owned();
         self.servers.add(i, serial, request, &adapter, now_us);
     }
@@ -382,14 +383,14 @@ impl<'a> World<'a> {
     fn reject(&mut self, serial: u64, now_us: i64) {
         if let Some(here) = self.here.remove(&serial) {
             let view = here.pending.view;
-            self.tell(
+            self.front.tell(&event_of(
                 EventKind::Reject,
                 Outcome::Completed,
                 &view,
                 0,
                 [0; 3],
                 now_us,
-            );
+            ));
         }
     }
 
@@ -405,14 +406,14 @@ impl<'a> World<'a> {
                 let ttft = at_us - here.pending.request.arrival_us;
                 self.backends.first_token(i, view.prompt_tokens);
                 let numbers = [1, ttft, 0];
-                self.tell(
+                self.front.tell(&event_of(
                     EventKind::FirstToken,
                     Outcome::Completed,
                     &view,
                     i,
                     numbers,
                     at_us,
-                );
+                ));
             }
             News::Complete => {
                 self.measure(serial, at_us);
@@ -467,32 +468,14 @@ impl<'a> World<'a> {
             _ => 0,
         };
         let numbers = [output, ttft, now_us - since];
-        self.tell(EventKind::Complete, outcome, &view, i, numbers, now_us);
-    }
-
-    fn tell(
-        &mut self,
-        kind: EventKind,
-        outcome: Outcome,
-        view: &RequestView,
-        i: usize,
-        numbers: [i64; 3],
-        now_us: i64,
-    ) {
-        self.front.tell(&Event {
+        self.front.tell(&event_of(
+            EventKind::Complete,
+            outcome,
+            &view,
+            i,
+            numbers,
             now_us,
-            serial: view.serial,
-            ttft_us: numbers[1],
-            e2e_us: numbers[2],
-            kind: kind as u32,
-            outcome: outcome as u32,
-            instance: i as u32,
-            tenant: view.tenant,
-            session: view.session,
-            prompt_tokens: view.prompt_tokens,
-            output_tokens: numbers[0] as u32,
-            slo_class: view.slo_class,
-        });
+        ));
     }
 
     /// A view of a request with the numbers that its names have here.

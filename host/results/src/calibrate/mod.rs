@@ -19,6 +19,7 @@ pub use report::{Hits, Tolerances, report};
 pub use text::{ranks_text, text};
 
 use crate::metrics::slo::SloTargets;
+use crate::metrics::tpot;
 use pair::{Pair, Side};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -271,10 +272,6 @@ fn nothing_to_compare(requests: &Matched) -> String {
          are not in the simulation, {failed_real} were not answered whole, and {failed_simulated} were not answered by the \
          simulation"
     )
-}
-
-fn tpot(ttft_us: f64, e2e_us: f64, output_tokens: u32) -> Option<f64> {
-    (output_tokens > 1).then(|| (e2e_us - ttft_us) / f64::from(output_tokens - 1))
 }
 
 fn real_side(r: &RealRequest) -> Option<Side> {

@@ -6,7 +6,7 @@ mod chart;
 mod table;
 
 pub use chart::{Axis, Chart, Dots, Estimate, Heat, Mark, Trace, Values};
-pub use table::{Cell, Table, figure};
+pub use table::{Cell, Table, figure, three_digits};
 
 use serde_json::Value;
 use std::fmt::Write;

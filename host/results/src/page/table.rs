@@ -100,9 +100,9 @@ impl Table {
     }
 }
 
-/// A figure as people read it: whole from 1000 on, else to three digits, without zeros at the end.
+/// A figure to three digits, without zeros at the end.
 #[must_use]
-pub fn figure(x: f64) -> String {
+pub fn three_digits(x: f64) -> String {
     if !x.is_finite() {
         return "-".to_owned();
     }
@@ -111,13 +111,22 @@ pub fn figure(x: f64) -> String {
     }
     let behind = (2 - x.abs().log10().floor() as i32).clamp(0, 6) as usize;
     let text = format!("{x:.behind$}");
-    let text = match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => &text,
-    };
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// The same as people read it: from 1000 on with commas.
+#[must_use]
+pub fn figure(x: f64) -> String {
+    let text = three_digits(x);
+    if !x.is_finite() {
+        return text;
+    }
     let (sign, digits) = match text.strip_prefix('-') {
         Some(digits) => ("-", digits),
-        None => ("", text),
+        None => ("", text.as_str()),
     };
     let mut grouped = String::from(sign);
     let whole = digits.find('.').unwrap_or(digits.len());

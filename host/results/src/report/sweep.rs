@@ -293,20 +293,15 @@ impl Row {
         csv.flush()
     }
 
-    /// A metric by name, or [`NOT_SERVED`].
-    fn metric(&self, name: &str) -> Option<f64> {
+    /// A metric by name, or those not served; `None` of nothing.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
         if name == NOT_SERVED {
             return Some(self.metric("arrived")? - self.metric("completed")?);
         }
         let metrics = self.clock.metrics();
         let from_end = metrics.iter().rev().position(|n| *n == name)?;
         self.fields[self.fields.len() - 1 - from_end].parse().ok()
-    }
-
-    /// A metric by name; `None` of nothing.
-    #[must_use]
-    pub fn figure(&self, name: &str) -> Option<f64> {
-        self.metric(name)
     }
 
     /// Its point and seed: `rate=10, seed 42`.

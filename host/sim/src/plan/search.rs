@@ -67,6 +67,8 @@ pub struct Plan {
     pub verdicts: Vec<Verdict>,
     /// Runs carried out.
     pub runs: u64,
+    /// Cost is dollars, as the price of all that can run is known; else it is GPUs.
+    pub by_price: bool,
 }
 
 /// Where prices are known of all, dollars per hour; else GPUs.
@@ -164,6 +166,7 @@ pub fn search(problem: &Problem<'_>) -> Result<Plan, InputError> {
     Ok(Plan {
         verdicts: verdicts.into_iter().flatten().collect(),
         runs: memos.iter().map(Memo::runs).sum(),
+        by_price,
     })
 }
 

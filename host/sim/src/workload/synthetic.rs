@@ -6,7 +6,7 @@ use crate::spec::{ArrivalsSpec, LengthSpec, LoadGeneratorSpec, RunSpec, Workload
 use crate::xpusim_traffic::{DURATION_S, XPUSIM, drawn, measured};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
-use windtunnel_workload::synthetic::{Distribution, Length, Parameters};
+use windtunnel_workload::synthetic::{Distribution, Length, MOST_REQUESTS, Parameters};
 use windtunnel_workload::xpusim::{Parameters as XpuSimParameters, XpuSimTraffic};
 
 /// Settings of synthetic lengths.
@@ -22,9 +22,6 @@ pub(crate) const LENGTH_SETTINGS: [&str; 9] = [
     "output_tokens_max",
 ];
 
-/// Most requests of a run that ends by time.
-const MOST_REQUESTS: u64 = i32::MAX as u64 - 1;
-
 /// Refuses times where they would change nothing; `preset`: is it synthetic traffic at a rate?
 pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<(), InputError> {
     let w = &run.workload;
@@ -35,6 +32,15 @@ pub(super) fn check_times(run: &RunSpec, given: &Given, preset: bool) -> Result<
     given.reject_unless(
         &["duration", "warm_up"],
         !others && (preset || w.name.as_deref() == Some(XPUSIM)),
+        "without synthetic traffic at a `rate`",
+    )?;
+    let evenly = matches!(
+        w.load_generator,
+        None | Some(LoadGeneratorSpec::ConstantRate)
+    );
+    given.reject_unless(
+        &["arrivals", "burstiness"],
+        !others && preset && evenly,
         "without synthetic traffic at a `rate`",
     )?;
     given.reject_unless(

@@ -212,21 +212,33 @@ impl Control {
         numbers: [i64; 3],
         now_us: i64,
     ) {
-        let event = Event {
-            now_us,
-            serial: view.serial,
-            ttft_us: numbers[1],
-            e2e_us: numbers[2],
-            kind: kind as u32,
-            outcome: outcome as u32,
-            instance: i as u32,
-            tenant: view.tenant,
-            session: view.session,
-            prompt_tokens: view.prompt_tokens,
-            output_tokens: numbers[0] as u32,
-            slo_class: view.slo_class,
-        };
+        let event = event_of(kind, outcome, view, i, numbers, now_us);
         self.each_front(|front| front.tell(&event));
         self.check_fault();
+    }
+}
+
+/// What happened to a request on the `i`-th server; `numbers` are output tokens, TTFT and E2E.
+pub(crate) fn event_of(
+    kind: EventKind,
+    outcome: Outcome,
+    view: &RequestView,
+    i: usize,
+    numbers: [i64; 3],
+    now_us: i64,
+) -> Event {
+    Event {
+        now_us,
+        serial: view.serial,
+        ttft_us: numbers[1],
+        e2e_us: numbers[2],
+        kind: kind as u32,
+        outcome: outcome as u32,
+        instance: i as u32,
+        tenant: view.tenant,
+        session: view.session,
+        prompt_tokens: view.prompt_tokens,
+        output_tokens: numbers[0] as u32,
+        slo_class: view.slo_class,
     }
 }

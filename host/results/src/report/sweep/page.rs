@@ -3,7 +3,7 @@
 
 use super::{Clock, Row};
 use crate::page::{Axis, Chart, Mark, Page, Table, Trace, figure};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Lines in a plot.
 const MOST_LINES: usize = 16;
@@ -96,25 +96,21 @@ pub fn html(dimensions: &[&str], clock: Clock, rows: &[Row], command: &str) -> S
     ));
     let along = along(dimensions, &points);
     let (names, x) = places(along, &points);
-    let mut lines: BTreeMap<usize, (String, Vec<usize>)> = BTreeMap::new();
-    let mut order: Vec<String> = Vec::new();
+    let mut lines: Vec<(String, Vec<usize>)> = Vec::new();
     for (k, point) in points.iter().enumerate() {
         let others = (0..dimensions.len()).filter(|d| *d != along);
         let name: Vec<String> = others
             .map(|d| format!("{} {}", dimensions[d], point.values[d]))
             .collect();
         let name = name.join(", ");
-        let at = order.iter().position(|known| *known == name);
-        let at = at.unwrap_or_else(|| {
-            order.push(name.clone());
-            order.len() - 1
-        });
-        lines.entry(at).or_insert((name, Vec::new())).1.push(k);
+        match lines.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, of)) => of.push(k),
+            None => lines.push((name, vec![k])),
+        }
     }
-    for (_, of) in lines.values_mut() {
+    for (_, of) in &mut lines {
         of.sort_by(|a, b| x[*a].total_cmp(&x[*b]));
     }
-    let lines: Vec<(String, Vec<usize>)> = lines.into_values().collect();
     let shown = &lines[..lines.len().min(MOST_LINES)];
     if shown.len() < lines.len() {
         page.text(&format!(
@@ -182,8 +178,7 @@ pub fn html(dimensions: &[&str], clock: Clock, rows: &[Row], command: &str) -> S
 fn along(dimensions: &[&str], points: &[Point<'_>]) -> usize {
     let values = |d: usize| {
         let all = points.iter().map(|p| p.values[d].as_str());
-        let all: std::collections::BTreeSet<&str> = all.collect();
-        all
+        all.collect::<BTreeSet<&str>>()
     };
     let weight = |d: usize| {
         let values = values(d);
