@@ -1,9 +1,9 @@
 //! Automation of the workspace: `cargo xtask <command>`.
 //!
 //! `check` is for the minutes between edits, `test` is what a change must pass, `tidy` a part of
-//! both. `parity` guards changes that must not change a figure. `docs` writes what is generated.
-//! `fuzz` looks for inputs that break a parser, `bench` measures what runs cost, `vllm-oracle` asks
-//! vLLM itself; nothing waits for these three.
+//! both. `parity` guards changes that must not change a figure. `docs` writes what is generated,
+//! `dist` what is released. `fuzz` looks for inputs that break a parser, `bench` measures what runs
+//! cost, `vllm-oracle` asks vLLM itself; nothing waits for these three.
 
 #![allow(
     clippy::print_stdout,
@@ -33,6 +33,7 @@ Commands:
           the last line counts the tests
   tidy    The rules of the house: floors, circles, length, flags, words (tidy --help)
   docs    Write the files that are made of the code (docs --help)
+  dist    Make what people install: an archive, a wheel, checksums (dist --help)
   parity  Compare all output of the command with what it was (parity --help)
   fuzz    Run the fuzz targets for a time (fuzz --help)
   bench   What whole runs cost: CPU seconds, memory, instructions (bench --help)
@@ -45,7 +46,8 @@ fn main() -> anyhow::Result<ExitCode> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test::test(),
         ["check", ..] => check::check(&arguments[1..]),
-        ["docs", ..] => docs(&arguments[1..]),
+        ["dist", ..] => program("windtunnel-dist", &arguments[1..]),
+        ["docs", ..] => program("windtunnel-docs", &arguments[1..]),
         ["parity", ..] => parity::parity(&arguments[1..]),
         ["tidy", ..] => tidy::tidy(&arguments[1..]),
         ["fuzz", ..] => fuzz::fuzz(&arguments[1..]),
@@ -65,9 +67,9 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Writes what is made of the code. That needs the library, so it is a program of its own.
-fn docs(arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let mut command = cargo("run --quiet --package windtunnel-docs --");
+/// Runs a program of its own: it needs more crates than everyone should wait for.
+fn program(package: &str, arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let mut command = cargo(&format!("run --quiet --package {package} --"));
     command.args(arguments);
     Ok(run(command)?.unwrap_or(ExitCode::SUCCESS))
 }

@@ -4,12 +4,14 @@ use super::accuracy::AccuracyArgs;
 use super::args::{ModelsArgs, SweepArgs};
 use super::calibrate::CalibrateArgs;
 use super::compare::CompareArgs;
+use super::doctor::DoctorArgs;
 use super::emulate::EmulateArgs;
 use super::evolve::EvolveCommand;
 use super::explain::ExplainArgs;
 use super::fit::FitArgs;
 use super::leaderboard::LeaderboardCommand;
 use super::live::{LiveArgs, ReplayDecisionsArgs};
+use super::manual::ManArgs;
 use super::observe::ObserveArgs;
 use super::plan_args::PlanArgs;
 use super::plugin::PluginCommand;
@@ -241,9 +243,23 @@ pub enum Command {
     /// Work for a scorer
     #[command(hide = true)]
     Worker(WorkerArgs),
-    /// Print a completion script for your shell
+    /// Try what the commands need on this machine, and say what is missing
     #[command(after_help = "Example:
-  windtunnel completions bash > ~/.local/share/bash-completion/completions/windtunnel")]
+  windtunnel doctor")]
+    Doctor(DoctorArgs),
+    /// Write the manual pages
+    #[command(after_help = "Example:
+  windtunnel man ~/.local/share/man/man1
+  man windtunnel-run")]
+    Man(ManArgs),
+    /// Print a completion script for your shell
+    ///
+    /// The script asks this program while you type: for flags, and for models, GPUs, workloads,
+    /// suites and policies.
+    #[command(after_help = "Examples:
+  echo 'source <(windtunnel completions bash)' >> ~/.bashrc
+  echo 'source <(windtunnel completions zsh)' >> ~/.zshrc
+  windtunnel completions fish > ~/.config/fish/completions/windtunnel.fish")]
     Completions {
         /// Shell to complete for
         shell: clap_complete::Shell,

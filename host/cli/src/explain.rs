@@ -1,11 +1,15 @@
 //! `windtunnel explain`: explains the score of a policy by its decisions.
 
+use super::command_line::command_line;
+use super::output::check_path;
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
+use std::path::PathBuf;
 use std::sync::Arc;
-use windtunnel_score::render;
+use windtunnel_base::input::write_whole;
+use windtunnel_score::render::{self, page};
 use windtunnel_score::{Candidate, LastStage, ScoreRequest, Split};
 
 /// `windtunnel explain`.
@@ -22,6 +26,9 @@ pub struct ExplainArgs {
     /// How many requests: those that waited longest for their first token
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     requests: u32,
+    /// Show it as a page that needs nothing but itself, with the sources of scripts
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -29,6 +36,9 @@ pub struct ExplainArgs {
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
+    if let Some(path) = &args.html {
+        check_path(path)?;
+    }
     let request = ScoreRequest {
         last_stage: LastStage::Full,
         scenarios: args.scenario.clone().map(|id| vec![id]),
@@ -41,7 +51,12 @@ pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let bar = RunsBar::new();
     let explained = scorer.explain(&request, args.requests, &|p| bar.show(p));
     bar.done();
-    match explained.map_err(to_anyhow)? {
+    let explained = explained.map_err(to_anyhow)?;
+    if let (Some(path), Ok(explained)) = (&args.html, &explained) {
+        let page = page::explanation(explained, &request.candidate, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes()))?;
+    }
+    match explained {
         Ok(explained) if args.json => {
             present(true, &(serde_json::to_string_pretty(&explained)? + "\n"))
         }

@@ -11,8 +11,10 @@ mod candidate_text;
 mod command_line;
 mod commands;
 mod compare;
+mod completions;
 mod confine;
 mod disaggregation_args;
+mod doctor;
 mod effects;
 mod emulate;
 mod endings;
@@ -24,6 +26,7 @@ mod gate;
 mod leaderboard;
 mod legacy;
 mod live;
+mod manual;
 mod models;
 mod node_args;
 mod observe;
@@ -93,6 +96,15 @@ pub fn main() -> ExitCode {
 /// Runs a command line, the program's name first, and says how it went: 0 fine, 2 wrong input, 3 a
 /// figure beyond its limit, 1 a failure of ours.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match completions::answered(command, &arguments) {
+        Ok(true) => return 0,
+        Ok(false) => {}
+        Err(error) => {
+            say(&format!("error: {error}"));
+            return EXIT_INPUT;
+        }
+    }
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         // Help, the version, or what is wrong with a flag: clap knows where it goes.
@@ -130,7 +142,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what
 /// is wrong with it.
-fn command() -> clap::Command {
+#[must_use]
+pub fn command() -> clap::Command {
     let cli = Cli::command()
         .mut_subcommand("sweep", sweep::with_the_flags_of_run)
         .mut_subcommand("plan", sweep::with_the_flags_of_run);
@@ -176,9 +189,10 @@ fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {
         Command::Suite(command) => suite::suite(command),
         Command::Evolve(command) => evolve::evolve(command),
         Command::Worker(args) => score::work(args),
+        Command::Doctor(args) => doctor::doctor(args),
+        Command::Man(args) => manual::write(args, command()),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut command(), "windtunnel", &mut script);
+            let script = completions::script(*shell)?;
             to_stdout(|out| out.write_all(&script))
         }
     }

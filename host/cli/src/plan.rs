@@ -5,6 +5,7 @@ mod answer;
 mod deploy;
 mod files;
 mod page;
+mod scaled;
 mod trials;
 
 use super::args::refuse_zero;
@@ -39,8 +40,8 @@ const OWN: [(&[&str], &str); 3] = [
         "in a plan, which finds them; --split-pools looks at pools that prefill and decode apart",
     ),
     (
-        &["scale", "autoscale"],
-        "in a plan, whose clusters keep their size",
+        &["scale"],
+        "in a plan, whose clusters keep their size; --autoscale compares them with scaled ones",
     ),
 ];
 
@@ -71,12 +72,25 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
     if grid.varies("num-instances") && !args.max_rate {
         return Err(InputError::new("--grid num-instances: a plan finds it").into());
     }
+    if grid.varies("autoscale") {
+        let why = "--grid autoscale: --autoscale A,B compares scaled fleets with the fixed one";
+        return Err(InputError::new(why).into());
+    }
     if !explicit.has("model") && !grid.varies("model") && !grid.varies_flags() {
         return Err(InputError::new("give --model MODEL, or vary it: --grid model=A,B").into());
     }
     let setting = Setting::of(args, given, &explicit, &grid, &defaults)?;
-    let shared = Shared::of(given, &flags);
-    let trials = Trials::new(&shared, &grid, &conditions, &setting, command);
+    let mut shared = Shared::of(given, &flags);
+    let mut scaling = Vec::new();
+    let policies = scaling_policies(args, given)?;
+    if !policies.is_empty() {
+        scaling = shared.take_scaling();
+        scaling.retain(|flag| {
+            let flag = flag.to_string_lossy();
+            !flag.starts_with("--autoscale=") && !flag.starts_with("--autoscale-max=")
+        });
+    }
+    let trials = Trials::new(&shared, &grid, &conditions, &setting, scaling, command);
     let html: Option<PathBuf> = given.get_one(PAGE).cloned();
     let written: Vec<PathBuf> = [&args.resume, &args.out, &args.manifest, &html]
         .into_iter()
@@ -107,8 +121,10 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         progress: &|n| bar.inc(n),
     };
     let found = plan::search(&problem)?;
+    let mut answer = Answer::new(&trials, &choices, &refused, &found, &conditions)?;
+    let most = given.get_one("autoscale_max").copied();
+    answer.scaled = scaled::compared(&answer, &policies, most, problem.jobs)?;
     bar.finish_and_clear();
-    let answer = Answer::new(&trials, &choices, &refused, &found, &conditions)?;
     if let Some(path) = &args.out {
         write(path, &files::csv(&answer)?)?;
     }
@@ -123,6 +139,24 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         return show_json(|out| serde_json::to_writer_pretty(out, &value).map_err(Into::into));
     }
     present(false, &answer.text()?)
+}
+
+/// The policies that are to scale the cheapest answer.
+fn scaling_policies(args: &PlanArgs, given: &ArgMatches) -> Result<Vec<String>, InputError> {
+    let Some(policies) = given.get_one::<String>("autoscale") else {
+        return Ok(Vec::new());
+    };
+    let unfit = [
+        (args.max_rate, "--max-rate"),
+        (args.split_pools, "--split-pools"),
+        (args.survive > 0, "--survive"),
+    ];
+    if let Some((_, flag)) = unfit.into_iter().find(|(given, _)| *given) {
+        return Err(InputError::new(format!(
+            "--autoscale: not with {flag}; it compares the cheapest fleet of fixed size with scaled ones"
+        )));
+    }
+    Ok(policies.split(',').map(str::to_owned).collect())
 }
 
 /// The first answer as Kubernetes objects.

@@ -18,13 +18,14 @@ use grid::WITHOUT_EFFECT;
 pub use grid::{Grid, Point};
 use ledger::{Ledger, Place};
 pub use runs::{Cell, Digests, Shared, cell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::{InputError, unknown, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_results::conditions::Condition;
+use windtunnel_results::report::run_page::Distributions;
 use windtunnel_results::report::sweep::{self, Clock, Row};
 use windtunnel_sim::workload::Traces;
 
@@ -133,17 +134,19 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         say(&format!("note: {note}"));
     }
     let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
-    let rows = carry_out(
-        &all,
-        jobs,
-        &traces,
-        ledger.as_mut(),
-        given.get_flag("quiet"),
-    )?;
+    let shapes = page
+        .filter(|_| clock == Clock::Real)
+        .map(|_| Shapes::default());
+    let work = |run: &Run<'_>, notes: &RunNotes| {
+        let shapes = shapes.as_ref().filter(|_| run.seed == first);
+        simulate_run(run, &traces, notes, shapes)
+    };
+    let rows = carry_out(&all, jobs, &work, ledger.as_mut(), given.get_flag("quiet"))?;
     let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
     let paged = page.map_or(Ok(()), |path| {
-        let page = sweep::html(&grid.names(), clock, &rows, &command_line());
-        write_whole(path, |out| out.write_all(page.as_bytes()))
+        let shapes = shapes_of_points(&all, first, jobs, &work, shapes.as_ref())?;
+        let page = sweep::html(&grid.names(), clock, &rows, &shapes, &command_line());
+        write_whole(path, |out| out.write_all(page.as_bytes())).map_err(anyhow::Error::from)
     });
     // What was computed is shown even if the disk is full.
     let printed = if given.get_flag("json") {
@@ -224,11 +227,46 @@ fn all_runs<'a>(
 /// What runs say when they are over, each once.
 type RunNotes = Mutex<BTreeSet<String>>;
 
+/// Distributions of runs, by their ids.
+type Shapes = Mutex<BTreeMap<String, Distributions>>;
+
+/// Carries out a run.
+type Work<'a> = dyn Fn(&Run<'_>, &RunNotes) -> anyhow::Result<Row> + Sync + 'a;
+
+/// The distributions of each point's first seed, by the point's name, where there are few enough to
+/// be seen. Runs whose rows came from a file are carried out again for them.
+fn shapes_of_points(
+    all: &[Run<'_>],
+    first: u64,
+    jobs: usize,
+    work: &Work<'_>,
+    shapes: Option<&Shapes>,
+) -> anyhow::Result<Vec<(String, Distributions)>> {
+    let of_points: Vec<&Run<'_>> = all.iter().filter(|run| run.seed == first).collect();
+    let Some(shapes) = shapes.filter(|_| of_points.len() <= sweep::MOST_LINES) else {
+        return Ok(Vec::new());
+    };
+    let held = || shapes.lock().unwrap_or_else(PoisonError::into_inner);
+    let known: BTreeSet<String> = held().keys().cloned().collect();
+    let missing: Vec<&Run<'_>> = (of_points.iter().copied())
+        .filter(|run| !known.contains(&run.id))
+        .collect();
+    let notes = RunNotes::default();
+    let again = parallel::map(&missing, jobs, |run| work(run, &notes), |_, _| ());
+    again.into_iter().collect::<anyhow::Result<Vec<Row>>>()?;
+    let mut shapes = held();
+    let named = of_points.iter().filter_map(|run| {
+        let name = run.cell.point.to_string();
+        Some((name, shapes.remove(&run.id)?))
+    });
+    Ok(named.collect())
+}
+
 /// Does the runs whose rows are not known yet; gives all rows.
 fn carry_out(
     all: &[Run<'_>],
     jobs: usize,
-    traces: &Traces,
+    work: &Work<'_>,
     mut ledger: Option<&mut Ledger>,
     quiet: bool,
 ) -> anyhow::Result<Vec<Row>> {
@@ -244,7 +282,7 @@ fn carry_out(
     let fresh = parallel::map(
         &open,
         jobs,
-        |k| simulate_run(&all[*k], traces, &notes),
+        |k| work(&all[*k], &notes),
         |_, row| {
             if let (Ok(row), Some(ledger)) = (row, &mut ledger) {
                 ledger.append(row);
@@ -279,8 +317,14 @@ fn failed(first: anyhow::Error, n: usize, of: usize, others: Option<&Path>) -> a
     first
 }
 
-/// Simulates a run. If the engine panics, the other runs go on.
-fn simulate_run(run: &Run<'_>, traces: &Traces, notes: &RunNotes) -> anyhow::Result<Row> {
+/// Simulates a run, and keeps its distributions where there are `shapes`. If the engine panics, the
+/// other runs go on.
+fn simulate_run(
+    run: &Run<'_>,
+    traces: &Traces,
+    notes: &RunNotes,
+    shapes: Option<&Shapes>,
+) -> anyhow::Result<Row> {
     let name = format!("{}, seed {}", run.cell.point, run.seed);
     guarded(&name, || {
         let cell = run.cell;
@@ -290,6 +334,11 @@ fn simulate_run(run: &Run<'_>, traces: &Traces, notes: &RunNotes) -> anyhow::Res
         let mut said = notes.lock().unwrap_or_else(PoisonError::into_inner);
         said.extend(result.notes.iter().cloned());
         drop(said);
+        if let Some(shapes) = shapes {
+            let shape = Distributions::of(&result.results());
+            let mut shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+            shapes.insert(run.id.clone(), shape);
+        }
         let values = cell.point.values();
         Ok(Row::of(&run.id, &values, run.seed, &result.results()))
     })

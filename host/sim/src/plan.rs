@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use windtunnel_base::record::RequestRecord;
 use windtunnel_results::conditions::Condition;
 use windtunnel_results::report::machines::Machine;
-use windtunnel_results::report::sweep;
+use windtunnel_results::report::{gpu_hours, sweep};
 
 /// What a run says to a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,12 @@ pub struct Trial {
     pub joules_per_token: Option<f64>,
     /// Time at which most requests come, seconds.
     pub peak_s: f64,
+    /// Hours that GPUs were there; `None` = neither their price nor their power is known.
+    #[serde(default)]
+    pub gpu_hours: Option<f64>,
+    /// What they cost, US dollars; `None` = not known.
+    #[serde(default)]
+    pub usd: Option<f64>,
 }
 
 impl Trial {
@@ -86,6 +92,8 @@ impl Trial {
             good_tokens_per_s: per_s(good_tokens as f64),
             joules_per_token: sweep::figure(&results, "busy_joules_per_output_token"),
             peak_s: peak_s(arrivals_us().collect()),
+            gpu_hours: gpu_hours(&results),
+            usd: sweep::figure(&results, "cost_usd"),
             figures: figures
                 .into_iter()
                 .map(|x| x.filter(|x| x.is_finite()))

@@ -79,6 +79,8 @@ fn help_has_examples_and_fits_a_hundred_columns() {
         "leaderboard renew",
         "leaderboard render",
         "completions",
+        "doctor",
+        "man",
         "emulate",
         "live",
         "replay-decisions",
@@ -92,11 +94,117 @@ fn help_has_examples_and_fits_a_hundred_columns() {
             }
         }
     }
-    for shell in ["bash", "zsh", "fish"] {
+}
+
+/// What a shell is told when it asks for the last of these words.
+fn completed(words: &[&str]) -> Vec<String> {
+    let last = (words.len() - 1).to_string();
+    let asked = std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+        .arg("--")
+        .args(words)
+        .env("WINDTUNNEL_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", last)
+        .env("_CLAP_IFS", "\n")
+        .output()
+        .expect("started");
+    assert!(
+        asked.status.success() && asked.stderr.is_empty(),
+        "{asked:?}"
+    );
+    let told = String::from_utf8(asked.stdout).expect("UTF-8");
+    told.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn shells_are_told_flags_and_names() {
+    let folder = Folder::with(&[]);
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = folder.command(&format!("completions {shell}"));
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
-        assert!(ran.stdout.contains("routing-policy"), "{shell}");
+        assert!(ran.stdout.contains("WINDTUNNEL_COMPLETE"), "{shell}");
     }
+    let run =
+        |flag: &'static str, typed: &'static str| completed(&["windtunnel", "run", flag, typed]);
+    assert_eq!(
+        completed(&["windtunnel", "comp"]),
+        ["compare", "completions"]
+    );
+    for (flag, typed, expected) in [
+        ("--routing-policy", "least-l", "least-loaded"),
+        ("--model", "llama-3.1-8b", "llama-3.1-8b-instruct"),
+        ("--hardware", "H10", "H100"),
+        ("--workload", "chat", "chatbot"),
+        ("--scheduler", "edf-", "edf-triage"),
+    ] {
+        let told = run(flag, typed);
+        assert!(told.iter().any(|name| name == expected), "{flag}: {told:?}");
+        assert!(told.iter().all(|name| name.starts_with(typed)), "{told:?}");
+    }
+    assert_eq!(
+        completed(&["windtunnel", "suite", "show", "routing-m"]),
+        ["routing-mixed"]
+    );
+    // Without the words of a shell it is a command like any other.
+    let plain = std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+        .args(["suite", "list"])
+        .env("WINDTUNNEL_COMPLETE", "bash")
+        .output()
+        .expect("started");
+    assert!(String::from_utf8_lossy(&plain.stdout).contains("routing-mixed"));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = Folder::with(&[]);
+    let ran = folder.command("man @/man1");
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+    let page =
+        |name: &str| std::fs::read_to_string(folder.path().join("man1").join(name)).expect(name);
+    assert!(page("windtunnel.1").contains("windtunnel\\-run(1)"));
+    let run = page("windtunnel-run.1");
+    assert!(
+        run.contains("routing\\-policy") && run.contains("Examples"),
+        "{run}"
+    );
+    assert!(page("windtunnel-suite-show.1").contains(".TH"));
+    assert!(!folder.path().join("man1/windtunnel-worker.1").exists());
+}
+
+#[test]
+fn the_doctor_finds_a_machine_that_runs_tests_fit() {
+    let folder = Folder::with(&[]);
+    let look = |variable: &str| {
+        let looked = std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+            .args(["doctor", "--json"])
+            .env("WINDTUNNEL_CACHE_DIR", folder.path())
+            .env(variable, "x")
+            .output()
+            .expect("started");
+        assert!(looked.status.success(), "{looked:?}");
+        serde_json::from_slice::<serde_json::Value>(&looked.stdout).expect("JSON")
+    };
+    let checks = look("WINDTUNNEL_TOKEN");
+    let state = |checks: &serde_json::Value, name: &str| {
+        let checks = checks.as_array().expect("checks");
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.expect("a check")["state"].clone()
+    };
+    for name in ["simulation", "sandbox", "cache", "environment"] {
+        assert_eq!(state(&checks, name), "fine", "{checks:#}");
+    }
+    let misspelt = look("WINDTUNNEL_CACHE_DIRS");
+    assert_eq!(state(&misspelt, "environment"), "limited");
+    assert!(
+        misspelt
+            .to_string()
+            .contains("did you mean WINDTUNNEL_CACHE_DIR?")
+    );
+    let shown = folder.command("doctor");
+    assert!(
+        shown.code == 0 && shown.stdout.contains("a small run"),
+        "{}",
+        shown.stdout
+    );
 }
 
 #[test]

@@ -346,6 +346,74 @@ fn the_page_of_a_sweep_has_its_rows() {
 }
 
 #[test]
+fn the_page_of_a_sweep_lays_distributions_over_each_other() {
+    let folder = Folder::with(&[]);
+    let flags = "--max-prompts 60 --rate 80 --num-instances 2 -q";
+    let sweep = format!(
+        "sweep --model llama-3.1-8b-instruct {flags} --grid routing-policy=round-robin,least-loaded \
+         --seeds 2 --out @/rows.csv --html @/sweep.html"
+    );
+    let titled = |page: &str, title: &str| {
+        let mut all = figures(page).into_iter();
+        let found = all.find(|f| f.to_string().contains(title));
+        found.expect(title)["data"].clone()
+    };
+    let curve = |page: &str, k: usize| titled(page, "TTFT, ms")[k].clone();
+    for resumed in [false, true] {
+        let ran = folder.command(&sweep);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let page = text(&folder, "sweep.html");
+        assert!(
+            page.contains("Distributions of the first seed"),
+            "{resumed}"
+        );
+        for (k, policy) in ["round-robin", "least-loaded"].into_iter().enumerate() {
+            folder.fine(&format!(
+                "{flags} --routing-policy {policy} --html @/run.html"
+            ));
+            let (of_sweep, of_run) = (curve(&page, k), curve(&text(&folder, "run.html"), 0));
+            assert_eq!(of_sweep["x"], of_run["x"], "{policy}");
+            assert!(of_sweep["name"].to_string().contains(policy), "{of_sweep}");
+        }
+    }
+}
+
+/// A plan with several answers, and some that are not enough.
+const PLAN: &str = "plan --model llama-3.1-8b-instruct --workload chatbot --rate 60 --num-requests 600 \
+                    --grid hardware=H100,A100-SXM --tp 1 --grid max-num-seqs=1,256 --max-gpus 16 --seeds 1 \
+                    --slo ttft.p99<300ms,tpot.p95<30ms -q";
+
+#[test]
+fn the_page_of_a_plan_has_its_answers_and_what_is_not_among_them() {
+    let folder = Folder::with(&[]);
+    let ran = folder.command(&format!("{PLAN} --json --html @/plan.html"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let plan: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let page = text(&folder, "plan.html");
+    needs_nothing(&page);
+    let answers = plan["answers"].as_array().expect("answers");
+    let others = plan["others"].as_array().expect("others");
+    assert!(answers.len() > 1 && !others.is_empty(), "{plan:#}");
+    for answer in answers {
+        for figure in ["ttft.p99", "tpot.p95"] {
+            let value = answer["figures"][figure].as_f64().expect("a figure");
+            assert!(
+                page.contains(&format!("data-value=\"{value}\"")),
+                "{figure} {value}"
+            );
+        }
+    }
+    for other in others {
+        assert!(
+            page.contains(other["choice"].as_str().expect("a name")),
+            "{other}"
+        );
+    }
+    assert!(page.contains("vllm serve") && page.contains("windtunnel run"));
+    assert_eq!(figures(&page).len(), page.matches("<figure").count());
+}
+
+#[test]
 fn pages_of_scores_and_comparisons_have_their_figures_and_sources() {
     let folder = Folder::with(&[]);
     let script = "host/tests/data/contest/all-to-one.lua";
@@ -377,6 +445,24 @@ fn pages_of_scores_and_comparisons_have_their_figures_and_sources() {
 }
 
 /// A program that shows pages, if there is one: what the variable names, or a usual name.
+#[test]
+fn the_page_of_an_explanation_has_its_requests() {
+    let folder = Folder::with(&[("suite.yaml", SUITE)]);
+    let line = "explain least-loaded --suite @/suite.yaml --no-cache --requests 2 --json";
+    let ran = folder.command(&format!("{line} --html @/explain.html"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let explained: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let page = text(&folder, "explain.html");
+    needs_nothing(&page);
+    let log = explained["log"].as_array().expect("decisions");
+    assert_eq!(log.len(), 2, "{explained:#}");
+    for logged in log {
+        let id = logged["request"]["id"].as_str().expect("a name");
+        assert!(page.contains(&format!("{id} (")), "{id}");
+    }
+    assert_eq!(figures(&page).len(), page.matches("<figure").count());
+}
+
 fn browser() -> Option<String> {
     let named = std::env::var("WINDTUNNEL_CHROMIUM").ok();
     let usual = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);
@@ -397,7 +483,8 @@ fn a_browser_draws_pages_without_errors_and_within_a_phones_width() {
     folder.command(
         "sweep --model llama-3.1-8b-instruct --max-prompts 60 --grid rate=20,80 --seeds 2 --html @/sweep.html -q",
     );
-    for name in ["run.html", "sweep.html"] {
+    folder.command(&format!("{PLAN} --html @/plan.html"));
+    for name in ["run.html", "sweep.html", "plan.html"] {
         let page = text(&folder, name);
         let plots = figures(&page).len();
         // The page, which tells its frame what became of it.

@@ -167,6 +167,74 @@ fn files_of_a_plan_say_what_it_says() {
 }
 
 #[test]
+fn what_a_policy_scales_stands_beside_the_fixed_fleet() {
+    let folder = Folder::with(&[]);
+    let line = "plan --model llama-3.1-8b-instruct --hardware H100 --tp 1 --seeds 1 \
+                --workload-spec docs/examples/rush.yaml --slo ttft.p90<2s \
+                --autoscale hpa-concurrency,./few.lua --autoscale-startup 20 -q";
+    folder.write("few.lua", b"return { scale = function() return 1 end }");
+    let mistake = folder.command(&line.replace("./few.lua", "kedda"));
+    assert_eq!(mistake.code, 2, "{}", mistake.stderr);
+    assert!(mistake.stderr.contains("keda"), "{}", mistake.stderr);
+    let line = line.replace("./few.lua", "@/few.lua");
+    let plan = answer(&folder, &line);
+    let fixed = plan["answers"][0]["instances"].as_u64().expect("an answer");
+    let scaled = plan["scaled"].as_array().expect("two policies");
+    assert!(fixed > 1 && scaled.len() == 2, "{plan:#}");
+    let hours = |one: &Value, key: &str| one[key].as_f64().expect("GPU-hours");
+    let by_load = &scaled[0];
+    assert_eq!(by_load["met"], true, "{plan:#}");
+    assert!(hours(by_load, "gpu_hours") < hours(by_load, "fixed_gpu_hours"));
+    // One GPU per instance, of which there is one at least and as many as it may have at most.
+    let whole = hours(by_load, "fixed_gpu_hours") / fixed as f64;
+    let most = by_load["most_instances"].as_f64().expect("a number");
+    let taken = hours(by_load, "gpu_hours") / whole;
+    assert!(taken > 0.9 && taken < most * 1.1, "{plan:#}");
+    // Who keeps one instance misses what one instance misses.
+    assert_eq!(scaled[1]["met"], false, "{plan:#}");
+    // Its run is what was measured.
+    let command = by_load["command"].as_str().expect("a command");
+    let command = command.strip_prefix("windtunnel ").expect("ours");
+    let ran = folder.command(&format!("{command} --json"));
+    let run: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let run_hours = run["cost"]["gpu_hours"].as_f64().expect("GPU-hours");
+    assert!(
+        (run_hours - hours(by_load, "gpu_hours")).abs() < 1e-9,
+        "{run_hours}"
+    );
+    let shown = folder.command(&line);
+    let sentence = "instances meets the targets with";
+    assert!(shown.stdout.contains(sentence), "{}", shown.stdout);
+}
+
+#[test]
+fn a_plan_orders_by_gpus_where_a_price_is_not_known() {
+    let folder = Folder::with(&[]);
+    let gpus = "{\"H100\": {\"TFlopsPeak\": 989.5, \"BwPeakTBs\": 3.35, \"mfuPrefill\": 0.45, \
+                \"mfuDecode\": 0.3, \"MemoryGiB\": 80, \"USDPerHour\": 3.0}, \
+                \"Other\": {\"TFlopsPeak\": 989.5, \"BwPeakTBs\": 3.35, \"mfuPrefill\": 0.45, \
+                \"mfuDecode\": 0.3, \"MemoryGiB\": 80}}";
+    folder.write("gpus.json", gpus.as_bytes());
+    let line = format!(
+        "{BASE} {TARGETS} --latency-model roofline --hardware-config @/gpus.json \
+         --grid hardware=H100,Other --tp 1 --seeds 1"
+    );
+    let plan = answer(&folder, &line);
+    assert_eq!(plan["ordered_by"], "gpus", "{plan:#}");
+    let answers = plan["answers"].as_array().expect("answers");
+    assert_eq!(answers.len(), 2, "{plan:#}");
+    assert_eq!(answers[0]["gpus"], answers[1]["gpus"]);
+    let price = |name: &str| {
+        let one = answers.iter().find(|a| a["choice"]["hardware"] == name);
+        one.expect(name)["usd_per_hour"].clone()
+    };
+    assert!(
+        price("H100").is_number() && price("Other").is_null(),
+        "{plan:#}"
+    );
+}
+
+#[test]
 fn who_serves_nobody_meets_no_target() {
     let folder = Folder::with(&[]);
     folder.write(
@@ -227,6 +295,11 @@ fn mistakes_in_plans_are_named() {
         "did you mean",
     );
     has("--slo ttft.p99<1s --max-rate --concurrency 3", "no rate");
+    has(
+        "--slo ttft.p99<1s --autoscale keda --survive 1",
+        "--autoscale: not with --survive",
+    );
+    has("--slo ttft.p99<1s --grid autoscale=keda", "--autoscale A,B");
     let missing = folder.command("plan --slo ttft.p99<1s");
     assert!(
         missing.code == 2 && missing.stderr.contains("--model"),

@@ -1,4 +1,5 @@
-//! `cargo xtask docs`: files of the project that are made of its code.
+//! `cargo xtask docs`: files of the project that are made of its code, and the site of its
+//! documents.
 //!
 //! It is a program of its own, because it needs the whole library and `xtask` does not.
 
@@ -9,6 +10,7 @@
 )]
 
 mod hooks;
+mod site;
 mod stubs;
 
 use anyhow::{Context, bail};
@@ -18,10 +20,12 @@ use std::process::ExitCode;
 
 const HELP: &str = "Writes the files that are made of the code.
 
-Usage: cargo xtask docs [--check]
+Usage: cargo xtask docs [--check | --site [DIR]]
 
 Options:
-  --check   Write nothing; fail if a file is not what it would be";
+  --check       Write nothing; fail if a file is not what it would be
+  --site [DIR]  Make the site of the documents instead [default: target/site]; installs mdBook
+                below target/ the first time, and needs Python 3.11 with venv";
 
 /// The workspace's folder.
 fn root() -> PathBuf {
@@ -68,6 +72,14 @@ fn main() -> anyhow::Result<ExitCode> {
             if !stale.is_empty() {
                 bail!("run `cargo xtask docs`: {} changed", stale.join(", "));
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        ["--site"] => {
+            site::build(&root().join("target/site"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ["--site", folder] => {
+            site::build(&std::path::absolute(folder)?)?;
             Ok(ExitCode::SUCCESS)
         }
         ["--help" | "-h"] => {

@@ -5,10 +5,9 @@ use super::door::open_given;
 use super::error::size;
 use encoding_rs_io::DecodeReaderBytes;
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
-use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
+use zstd::stream::read::Decoder;
 
 /// A file that is open for reading; its bytes are UTF-8 unless the file is no text at all.
 pub type Opened = Box<dyn Read + Send>;
@@ -59,7 +58,7 @@ pub fn decoded(from: impl Read + Send + 'static, most: u64) -> io::Result<Opened
         return as_utf8(Unpacked::new("gzip", MultiGzDecoder::new(from), most));
     }
     if zstd {
-        return as_utf8(Unpacked::new("zstd", Zstd::new(from), most));
+        return as_utf8(Unpacked::new("zstd", Decoder::with_buffer(from)?, most));
     }
     as_utf8(from)
 }
@@ -125,88 +124,10 @@ impl<R: Read> Read for Unpacked<R> {
     }
 }
 
-/// All frames of a zstd file, one after the other.
-struct Zstd<R> {
-    from: R,
-    decoder: FrameDecoder,
-    in_frame: bool,
-}
-
-impl<R: BufRead> Zstd<R> {
-    fn new(from: R) -> Self {
-        Self {
-            from,
-            decoder: FrameDecoder::new(),
-            in_frame: false,
-        }
-    }
-
-    /// Begins the next frame that has data; `false` at the end of the file.
-    fn begin(&mut self) -> io::Result<bool> {
-        loop {
-            if self.from.fill_buf()?.is_empty() {
-                return Ok(false);
-            }
-            match self.decoder.reset(&mut self.from) {
-                Ok(()) => return Ok(true),
-                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
-                    length,
-                    ..
-                })) => {
-                    let length = u64::from(length);
-                    let skipped = io::copy(&mut (&mut self.from).take(length), &mut io::sink())?;
-                    if skipped < length {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(e) => return Err(io::Error::other(e)),
-            }
-        }
-    }
-
-    /// The frame's own checksum, if it has one, against what was read.
-    fn check(&self) -> io::Result<()> {
-        match self.decoder.get_checksum_from_data() {
-            Some(sum) if self.decoder.get_calculated_checksum() != Some(sum) => {
-                Err(io::Error::other("a checksum is wrong"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl<R: BufRead> Read for Zstd<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if into.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if !self.in_frame {
-                if !self.begin()? {
-                    return Ok(0);
-                }
-                self.in_frame = true;
-            }
-            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                self.decoder
-                    .decode_blocks(&mut self.from, BlockDecodingStrategy::UptoBlocks(1))
-                    .map_err(io::Error::other)?;
-            }
-            let read = self.decoder.read(into)?;
-            if read > 0 {
-                return Ok(read);
-            }
-            self.check()?;
-            self.in_frame = false;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use flate2::write::GzEncoder;
-    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     use std::io::Write;
 
     const TEXT: &str = "{\"a\": \"ä€😀\"}\n";
@@ -227,7 +148,10 @@ mod tests {
     }
 
     fn zstd(bytes: &[u8]) -> Vec<u8> {
-        compress_to_vec(bytes, CompressionLevel::Fastest)
+        let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        packed.include_checksum(true).unwrap();
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
     }
 
     fn utf16(little: bool) -> Vec<u8> {

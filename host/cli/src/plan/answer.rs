@@ -1,9 +1,11 @@
 //! The answer of a plan as people read it.
 
+use super::scaled::Scaled;
 use super::trials::{Choice, Load, Setting, Trials};
 use crate::command_line::quoted;
 use crate::sweep::Point;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use std::ffi::OsString;
 use std::fmt::Write;
 use windtunnel_base::input::InputError;
 use windtunnel_results::conditions::Condition;
@@ -26,6 +28,8 @@ pub struct Answer<'a> {
     /// Are prices known of all that can run?
     pub by_price: bool,
     pub names: Vec<String>,
+    /// The cheapest one under policies that scale it.
+    pub scaled: Vec<Scaled>,
 }
 
 /// A choice with its size.
@@ -94,7 +98,7 @@ impl Fit<'_> {
 }
 
 /// Mean over runs; `None` if one of them has no such figure.
-fn mean_of(trials: &[Trial], of: impl Fn(&Trial) -> Option<f64>) -> Option<f64> {
+pub fn mean_of(trials: &[Trial], of: impl Fn(&Trial) -> Option<f64>) -> Option<f64> {
     let all: Option<Vec<f64>> = trials.iter().map(of).collect();
     all.filter(|all| !all.is_empty())
         .map(|all| interval(&all).0)
@@ -177,6 +181,7 @@ impl<'a> Answer<'a> {
             runs: plan.runs,
             by_price: plan.by_price,
             names: trials.names(),
+            scaled: Vec::new(),
         })
     }
 
@@ -197,7 +202,7 @@ impl<'a> Answer<'a> {
             if let Some(line) = self.beyond(best) {
                 let _ = writeln!(out, "\n{}", wrapped(&line, 0));
             }
-            for line in self.savings() {
+            for line in self.savings().into_iter().chain(self.scaled_lines()) {
                 let _ = writeln!(out, "\n{}", wrapped(&line, 0));
             }
             let command = folded(&self.command(best)?);
@@ -303,6 +308,29 @@ impl<'a> Answer<'a> {
             .command_line(fit.choice, fit.found.number, prefill)?;
         let all = ["windtunnel", "run"].into_iter().map(str::to_owned);
         Ok(all.chain(words.iter().map(|w| quoted(w))).collect())
+    }
+
+    /// The same under a policy that scales it: `flags` say which.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command).
+    pub fn scaled_command(
+        &self,
+        fit: &Fit<'_>,
+        flags: &[OsString],
+    ) -> Result<Vec<String>, InputError> {
+        let more = self.trials.scaling().iter().chain(flags);
+        let more = more.map(|flag| quoted(&flag.to_string_lossy()));
+        Ok(self.command(fit)?.into_iter().chain(more).collect())
+    }
+
+    /// What policies that scale the cheapest one come to.
+    pub fn scaled_lines(&self) -> Vec<String> {
+        let Some(best) = self.fits.first() else {
+            return Vec::new();
+        };
+        let scaled = self.scaled.iter();
+        scaled.map(|scaled| scaled.line(self, best)).collect()
     }
 
     fn table(&self) -> String {

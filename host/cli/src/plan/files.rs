@@ -1,6 +1,7 @@
 //! The answer of a plan for programs: JSON, and rows of CSV.
 
-use super::answer::{Answer, Fit};
+use super::answer::{Answer, Fit, mean_of};
+use super::scaled::Scaled;
 use super::trials::{Load, Setting};
 use serde_json::{Map, Value, json};
 use windtunnel_base::input::InputError;
@@ -59,6 +60,29 @@ fn one(answer: &Answer<'_>, fit: &Fit<'_>) -> Result<Value, InputError> {
     Ok(object)
 }
 
+/// The cheapest answer under a policy that scales it.
+fn scaled_one(answer: &Answer<'_>, scaled: &Scaled) -> Value {
+    let figures = answer.conditions.iter().enumerate();
+    let figures: Map<String, Value> = figures
+        .map(|(k, c)| {
+            let mean = mean_of(&scaled.trials, |t| t.figures[k]);
+            (c.name().to_owned(), json!(mean))
+        })
+        .collect();
+    let fixed = answer.fits.first();
+    json!({
+        "policy": scaled.policy,
+        "most_instances": scaled.most,
+        "met": scaled.met,
+        "gpu_hours": scaled.gpu_hours(),
+        "usd": scaled.usd(),
+        "fixed_gpu_hours": fixed.and_then(|fit| fit.mean(|t| t.gpu_hours)),
+        "fixed_usd": fixed.and_then(|fit| fit.mean(|t| t.usd)),
+        "figures": figures,
+        "command": scaled.command.join(" "),
+    })
+}
+
 /// One object: targets, what meets them, what does not and why.
 ///
 /// # Errors
@@ -82,6 +106,7 @@ pub fn json(answer: &Answer<'_>) -> Result<Value, InputError> {
         "answers": answers?,
         "others": others,
         "savings": answer.savings(),
+        "scaled": answer.scaled.iter().map(|scaled| scaled_one(answer, scaled)).collect::<Vec<_>>(),
     }))
 }
 

@@ -21,7 +21,7 @@ pub fn html(answer: &Answer<'_>) -> Result<String, InputError> {
         if let Some(line) = answer.beyond(best) {
             page.text(&line);
         }
-        for line in answer.savings() {
+        for line in answer.savings().into_iter().chain(answer.scaled_lines()) {
             page.text(&line);
         }
         page.section(if setting.load == Load::Fixed {

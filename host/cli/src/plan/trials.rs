@@ -165,6 +165,8 @@ pub struct Trials<'a> {
     digests: Mutex<Digests>,
     known: Mutex<BTreeMap<String, Trial>>,
     file: Option<Mutex<File>>,
+    /// Flags of fleets that a policy scales.
+    scaling: Vec<OsString>,
     /// Prefilling instances by point and instances.
     splits: Mutex<BTreeMap<(Vec<String>, u32), u32>>,
     /// When instances fail, by point and load.
@@ -188,6 +190,7 @@ impl<'a> Trials<'a> {
         grid: &'a Grid,
         conditions: &'a [Condition],
         setting: &'a Setting,
+        scaling: Vec<OsString>,
         command: clap::Command,
     ) -> Self {
         Self {
@@ -200,6 +203,7 @@ impl<'a> Trials<'a> {
             digests: Mutex::default(),
             known: Mutex::default(),
             file: None,
+            scaling,
             splits: Mutex::default(),
             peaks: Mutex::default(),
         }
@@ -420,6 +424,28 @@ impl<'a> Trials<'a> {
         let of_point = choice.point.arguments();
         let all = self.shared.arguments().iter().chain(&of_point).chain(&own);
         Ok(all.map(|a| a.to_string_lossy().into_owned()).collect())
+    }
+
+    /// A run of a choice with so many instances at the start, which a policy scales: `flags` say
+    /// which, and up to what.
+    ///
+    /// # Errors
+    /// When it goes wrong.
+    pub fn scaled(
+        &self,
+        choice: &Choice<'_>,
+        number: u32,
+        flags: &[OsString],
+        seed: u64,
+    ) -> Result<Trial, InputError> {
+        let mut more = self.arguments(choice, number, None, None);
+        more.extend(self.scaling.iter().chain(flags).cloned());
+        self.carry_out(choice, &more, None, seed)
+    }
+
+    /// The flags that all fleets have which a policy scales.
+    pub fn scaling(&self) -> &[OsString] {
+        &self.scaling
     }
 
     /// A run.

@@ -61,6 +61,41 @@ impl Shared {
         shared
     }
 
+    /// Takes out what is only for pools that a policy scales: flags that begin so, and the
+    /// parameters of that policy.
+    pub fn take_scaling(&mut self) -> Vec<OsString> {
+        let mut taken = Vec::new();
+        let mut kept = Self {
+            arguments: Vec::new(),
+            ids: Vec::new(),
+        };
+        for (argument, id) in self.arguments.drain(..).zip(self.ids.drain(..)) {
+            let text = argument.to_string_lossy();
+            if text.starts_with("--autoscale") || text.starts_with("--node-pool") {
+                taken.push(argument);
+                continue;
+            }
+            let Some(params) = text.strip_prefix("--policy-param=") else {
+                kept.arguments.push(argument);
+                kept.ids.push(id);
+                continue;
+            };
+            let scaling = |param: &&str| param.starts_with("scale.");
+            let (own, others): (Vec<&str>, Vec<&str>) = params.split(',').partition(scaling);
+            let flag =
+                |params: &[&str]| OsString::from(format!("--policy-param={}", params.join(",")));
+            if !own.is_empty() {
+                taken.push(flag(&own));
+            }
+            if !others.is_empty() {
+                kept.arguments.push(flag(&others));
+                kept.ids.push(id);
+            }
+        }
+        *self = kept;
+        taken
+    }
+
     /// As they are typed, `--flag=value`.
     pub fn arguments(&self) -> &[OsString] {
         &self.arguments

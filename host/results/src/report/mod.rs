@@ -36,3 +36,4 @@ mod pool_tests;
 pub use inputs::{GeneratorInputs, ReportInputs};
 pub use names::instance_name;
 pub use results::Results;
+pub use upkeep::gpu_hours;

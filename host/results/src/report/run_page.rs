@@ -174,6 +174,62 @@ const LATENCIES: [(&str, Dimension, Latency); 3] = [
     ("E2E", Dimension::E2e, |r| r.e2e_us.map(|us| us as f64)),
 ];
 
+/// What each of them is.
+fn meaning(dimension: Dimension) -> &'static str {
+    match dimension {
+        Dimension::Ttft => "time to first token, from arrival",
+        Dimension::Itl => "time per output token: a request's mean after the first",
+        Dimension::E2e => "completed requests, from arrival to the last token",
+    }
+}
+
+/// Distributions of a run's TTFT, TPOT and E2E, for pages that lay runs over each other.
+#[derive(Clone, Debug)]
+pub struct Distributions([Option<Trace>; LATENCIES.len()]);
+
+impl Distributions {
+    /// Of all requests of a run.
+    #[must_use]
+    pub fn of(results: &Results<'_>) -> Self {
+        let requests = &results.record.requests;
+        Self(
+            LATENCIES
+                .map(|(name, _, of)| distribution(name, requests.iter().filter_map(of).collect())),
+        )
+    }
+
+    /// A chart for each latency with a line for each run, under its name.
+    pub(super) fn charts(runs: &[(String, Self)]) -> Vec<Chart> {
+        let charts = LATENCIES
+            .iter()
+            .enumerate()
+            .map(|(k, (name, dimension, _))| {
+                let traces = runs.iter().filter_map(|(run, distributions)| {
+                    let trace = distributions.0[k].clone()?;
+                    Some(Trace {
+                        name: run.clone(),
+                        ..trace
+                    })
+                });
+                chart(name, *dimension, traces.collect(), Vec::new())
+            });
+        charts.filter(|chart| !chart.traces.is_empty()).collect()
+    }
+}
+
+/// The cumulative distributions of a latency.
+fn chart(name: &str, dimension: Dimension, traces: Vec<Trace>, marks: Vec<Mark>) -> Chart {
+    Chart {
+        title: format!("{name}, distribution"),
+        note: meaning(dimension).to_owned(),
+        x: Axis::log(&format!("{name}, ms")),
+        y: Axis::share("share of requests at most so long"),
+        traces,
+        marks,
+        broad: false,
+    }
+}
+
 fn distributions(page: &mut Page, results: &Results<'_>) {
     let record = results.record;
     if record.requests.is_empty() {
@@ -225,20 +281,7 @@ fn distributions(page: &mut Page, results: &Results<'_>) {
                 });
             }
         }
-        let note = match dimension {
-            Dimension::Ttft => "time to first token, from arrival",
-            Dimension::Itl => "time per output token: a request's mean after the first",
-            Dimension::E2e => "completed requests, from arrival to the last token",
-        };
-        page.chart(&Chart {
-            title: format!("{name}, distribution"),
-            note: note.to_owned(),
-            x: Axis::log(&format!("{name}, ms")),
-            y: Axis::share("share of requests at most so long"),
-            traces,
-            marks,
-            broad: false,
-        });
+        page.chart(&chart(name, dimension, traces, marks));
     }
     let gaps = record.instances.iter().flat_map(|i| i.gaps.iter().copied());
     let gaps = Weighted::new(gaps.collect());

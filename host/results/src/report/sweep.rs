@@ -3,7 +3,7 @@
 mod page;
 mod table;
 
-pub use page::html;
+pub use page::{MOST_LINES, html};
 pub use table::{column_names, table};
 
 use super::machines::{self, COLUMNS};

@@ -37,6 +37,13 @@ pub(super) struct RunUpkeep {
     output_tokens: u64,
 }
 
+/// Hours that the GPUs of a run were there, of those that came and went only those. `None` where
+/// neither price nor power is known, or no time passed.
+#[must_use]
+pub fn gpu_hours(results: &Results<'_>) -> Option<f64> {
+    RunUpkeep::of(results).map(|upkeep| upkeep.gpu_hours)
+}
+
 impl RunUpkeep {
     /// Of a run; `None` if neither cost nor energy is known, or no time passed.
     pub(super) fn of(results: &Results<'_>) -> Option<Self> {

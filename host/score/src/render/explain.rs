@@ -7,7 +7,7 @@ use crate::regret::{Alternative, Counterfactual, Regret};
 use std::fmt::Write;
 use windtunnel_results::report::table::styled;
 
-const LEGEND: &str = "Below: instances as they were when the request was routed; \"saw\" is what the policy read of them. Cached: tokens of the prompt.
+pub(super) const LEGEND: &str = "Below: instances as they were when the request was routed; \"saw\" is what the policy read of them. Cached: tokens of the prompt.
 Age: of scraped fields. TTFT there, In all: the request's own, and the request-time of all within the window, had it been sent there.
 ";
 
@@ -44,7 +44,7 @@ fn ms(value: Option<f64>, none: &str) -> String {
     value.map_or(none.to_owned(), |v| format!("{v:.0} ms"))
 }
 
-fn regret(regret: &Regret) -> String {
+pub(super) fn regret(regret: &Regret) -> String {
     if let Some(why) = &regret.unavailable {
         return format!("What other choices would have brought is not known: {why}\n");
     }
@@ -60,11 +60,23 @@ fn regret(regret: &Regret) -> String {
 }
 
 fn decision(number: usize, logged: &LoggedDecision) -> String {
-    let mut text = String::new();
+    let mut text = format!("{number}. {}\n", request(logged));
+    if let Some(prefilled) = &logged.request.prefilled {
+        let _ = writeln!(text, "   {}", split_texts::of_request(prefilled));
+    }
+    let (columns, rows) = instances(logged);
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut table = styled(&columns);
+    table.add_rows(rows);
+    let _ = writeln!(text, "{table}");
+    text
+}
+
+/// A request, where it went and how it was served.
+pub(super) fn request(logged: &LoggedDecision) -> String {
     let r = &logged.request;
-    let _ = writeln!(
-        text,
-        "{number}. {} ({}, prompt {} tokens) came at {:.2} s, was sent to instance_{} at {:.2} s, waited {}, first token after {} (target {})",
+    format!(
+        "{} ({}, prompt {} tokens) came at {:.2} s, was sent to instance_{} at {:.2} s, waited {}, first token after {} (target {})",
         r.id,
         r.class,
         r.prompt_tokens,
@@ -74,11 +86,12 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
         ms(r.wait_ms, "to the end"),
         ms(r.ttft_ms, "never"),
         ms(r.target_ms, "none")
-    );
-    if let Some(prefilled) = &r.prefilled {
-        let _ = writeln!(text, "   {}", split_texts::of_request(prefilled));
-    }
-    let mut columns = vec![
+    )
+}
+
+/// The instances at the time of a decision: columns, and a row for each.
+pub(super) fn instances(logged: &LoggedDecision) -> (Vec<String>, Vec<Vec<String>>) {
+    let columns = [
         "Inst.",
         "Waiting",
         "Running",
@@ -87,21 +100,21 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
         "Cached",
         "Age",
     ];
+    let mut columns: Vec<String> = columns.map(str::to_owned).to_vec();
     let first = logged.instances.first();
     let observed: Vec<&str> = first.map_or(Vec::new(), |s| {
         s.observed.keys().map(String::as_str).collect()
     });
-    let headings: Vec<String> = observed.iter().map(|name| format!("saw {name}")).collect();
-    columns.extend(headings.iter().map(String::as_str));
+    columns.extend(observed.iter().map(|name| format!("saw {name}")));
     let scores = logged.instances.iter().any(|s| s.score.is_some());
     if scores {
-        columns.push("Score");
+        columns.push("Score".to_owned());
     }
     let tried = logged.counterfactual.is_some();
     if tried {
-        columns.extend(["TTFT there", "In all"]);
+        columns.extend(["TTFT there", "In all"].map(str::to_owned));
     }
-    let mut table = styled(&columns);
+    let mut rows = Vec::new();
     for instance in &logged.instances {
         let mark = if instance.id == logged.chosen {
             " <-"
@@ -128,10 +141,9 @@ fn decision(number: usize, logged: &LoggedDecision) -> String {
         if let Some(counterfactual) = &logged.counterfactual {
             row.extend(consequences(counterfactual, instance.id));
         }
-        table.add_row(row);
+        rows.push(row);
     }
-    let _ = writeln!(text, "{table}");
-    text
+    (columns, rows)
 }
 
 /// Consequences of sending a request to an instance: its time to first token, and the request-time

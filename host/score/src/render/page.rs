@@ -1,6 +1,8 @@
 //! Reports and comparisons as pages.
 
+use super::explain;
 use crate::compare::Comparison;
+use crate::explain::Explanation;
 use crate::{Candidate, Report};
 use std::collections::BTreeMap;
 use windtunnel_results::page::{Cell, Dots, Estimate, Page, Table};
@@ -163,6 +165,68 @@ fn sources(page: &mut Page, candidates: &[&Candidate]) {
     for (path, text) in texts {
         page.folded_code(&path, text);
     }
+}
+
+/// An explanation of a candidate's decisions. `command` makes it again.
+#[must_use]
+pub fn explanation(explained: &Explanation, candidate: &Candidate, command: &str) -> String {
+    let inspection = &explained.inspection;
+    let mut page = Page::new(&format!(
+        "{} on {}, explained",
+        explained.candidate, explained.scenario
+    ));
+    page.lead(&match explained.score {
+        Some(score) => format!(
+            "Suite {}; the scenario where it is worst, with a score of {score:+.1}",
+            explained.suite
+        ),
+        None => format!("Suite {}", explained.suite),
+    });
+    if let Some(fault) = &inspection.fault {
+        page.text(&format!("The run broke off: {fault}"));
+    }
+    page.section("Decisions made otherwise");
+    page.text(&explain::regret(&inspection.regret));
+    let worst = &inspection.log;
+    let tried = worst.iter().filter_map(|logged| {
+        let counterfactual = logged.counterfactual.as_ref()?;
+        let best = counterfactual.alternatives.iter();
+        let best = best.map(|a| a.extra_ms).fold(0.0, f64::min);
+        Some((logged.request.id.clone(), -best))
+    });
+    let (names, lost): (Vec<String>, Vec<f64>) = tried.unzip();
+    if !names.is_empty() {
+        let lost = lost.into_iter().map(|ms| {
+            Some(Estimate {
+                value: ms,
+                interval: None,
+            })
+        });
+        page.dots(&Dots {
+            title: "Request-time lost against the best instance that was tried".to_owned(),
+            note: "of the requests below; 0 = no other instance would have been better".to_owned(),
+            x_title: "ms".to_owned(),
+            series: vec![(explained.candidate.clone(), lost.collect())],
+            names,
+        });
+    }
+    if !worst.is_empty() {
+        page.section("The requests that waited longest");
+        page.text(explain::LEGEND);
+    }
+    for logged in worst {
+        let (columns, rows) = explain::instances(logged);
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let mut table = Table::new(&columns);
+        table.caption = explain::request(logged);
+        let cells = |row: Vec<String>| row.into_iter().map(Cell::from).collect();
+        table.rows = rows.into_iter().map(cells).collect();
+        page.table(&table);
+    }
+    sources(&mut page, &[candidate]);
+    page.section("How it was made");
+    page.code(command);
+    page.finish()
 }
 
 /// A comparison. `command` makes it again.

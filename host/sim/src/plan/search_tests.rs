@@ -16,6 +16,8 @@ fn trial(needs: u32, gpus: u32, number: u32, seed: u64) -> Trial {
         arrivals: 100,
         good_tokens_per_s: 1e3,
         joules_per_token: None,
+        gpu_hours: None,
+        usd: None,
         peak_s: 1.0,
     }
 }

@@ -1,12 +1,13 @@
 //! A sweep as a page: every metric over one dimension, a line for each value of the others, the
 //! seeds as a band.
 
+use super::super::run_page::Distributions;
 use super::{Clock, Row};
 use crate::page::{Axis, Chart, Mark, Page, Table, Trace, figure};
 use std::collections::BTreeSet;
 
 /// Lines in a plot.
-const MOST_LINES: usize = 16;
+pub const MOST_LINES: usize = 16;
 /// Share of requests that must meet their targets up to the knee.
 const KNEE: f64 = 0.9;
 
@@ -67,9 +68,16 @@ struct Point<'a> {
     rows: Vec<&'a Row>,
 }
 
-/// The page of a sweep over these dimensions. `command` makes it again.
+/// The page of a sweep over these dimensions. `distributions` are those of one run of each point,
+/// by its name, as far as there are any. `command` makes the page again.
 #[must_use]
-pub fn html(dimensions: &[&str], clock: Clock, rows: &[Row], command: &str) -> String {
+pub fn html(
+    dimensions: &[&str],
+    clock: Clock,
+    rows: &[Row],
+    distributions: &[(String, Distributions)],
+    command: &str,
+) -> String {
     let mut page = Page::new(&format!("Sweep over {}", dimensions.join(", ")));
     let mut points: Vec<Point<'_>> = Vec::new();
     for row in rows {
@@ -165,6 +173,13 @@ pub fn html(dimensions: &[&str], clock: Clock, rows: &[Row], command: &str) -> S
             marks,
             broad: false,
         });
+    }
+    let charts = Distributions::charts(distributions);
+    if !charts.is_empty() {
+        page.section("Distributions of the first seed");
+        for chart in charts {
+            page.chart(&chart);
+        }
     }
     page.section("Points");
     page.table(&table(dimensions, &points, metrics));
@@ -347,6 +362,7 @@ mod tests {
             &["routing-policy", "rate"],
             Clock::Real,
             &rows,
+            &[],
             "windtunnel sweep",
         );
         // Means over seeds, in order of the rate.
@@ -362,7 +378,7 @@ mod tests {
     #[test]
     fn values_that_are_no_numbers_are_named() {
         let rows = [row("a", "x", 1, 1.0, 1.0), row("b", "x", 1, 2.0, 1.0)];
-        let page = html(&["routing-policy", "rate"], Clock::Real, &rows, "c");
+        let page = html(&["routing-policy", "rate"], Clock::Real, &rows, &[], "c");
         assert!(page.contains(r#""ticktext":["a","b"]"#), "{page}");
         assert!(!page.contains("knee"));
     }
