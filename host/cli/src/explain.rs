@@ -1,5 +1,6 @@
 //! `windtunnel explain`: explains the score of a policy by its decisions.
 
+use super::args::within;
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, to_anyhow};
@@ -20,7 +21,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ID")]
     scenario: Option<String>,
     /// How many requests: those that waited longest for their first token
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     requests: u32,
     /// Print JSON
     #[arg(long)]
@@ -29,6 +30,7 @@ pub struct ExplainArgs {
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
+    within("--requests", args.requests, 1..=100)?;
     let request = ScoreRequest {
         last_stage: LastStage::Full,
         scenarios: args.scenario.clone().map(|id| vec![id]),
