@@ -212,6 +212,7 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
     for (id, model) in &models {
         let ModelEntry {
             hf_repo,
+            aliases,
             fitted_default,
             analytic_default,
             fitted,
@@ -221,7 +222,7 @@ fn tables(code: &mut String, file: DefaultsFile) -> Result<(), String> {
         line(
             code,
             format_args!(
-                "({id:?}, Model {{ hf_repo: {hf_repo:?}, fitted_default: {fitted_default:?}, \
+                "({id:?}, Model {{ hf_repo: {hf_repo:?}, aliases: &{aliases:?}, fitted_default: {fitted_default:?}, \
                  analytic_default: {analytic_default:?}, fitted: &["
             ),
         );

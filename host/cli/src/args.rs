@@ -7,8 +7,9 @@ use super::node_args::NodeArgs;
 use super::scheduling_args::SchedulingArgs;
 use super::tier_args::TierArgs;
 use clap::{Args, ValueEnum};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_sim::{EventSpec, ScaleSpec};
 
 /// Refuses the first of these flags that is 0.
@@ -21,6 +22,21 @@ pub fn refuse_zero(flags: &[(&str, bool)]) -> Result<(), InputError> {
             "{flag} must be at least 1, found 0"
         ))),
         None => Ok(()),
+    }
+}
+
+/// Refuses a number of a flag that is not within `range`.
+///
+/// # Errors
+/// When it is not.
+pub fn within(flag: &str, found: u32, range: RangeInclusive<u32>) -> Result<(), InputError> {
+    match range.contains(&found) {
+        true => Ok(()),
+        false => Err(InputError::new(format!(
+            "{flag} must be from {} to {}, found {found}",
+            range.start(),
+            range.end()
+        ))),
     }
 }
 
@@ -229,15 +245,15 @@ pub struct EngineArgs {
     pub tiers: TierArgs,
     /// Order of the wait queue: fcfs, priority-fcfs, sjf, ..., FILE.lua, or FILE.so[:NAME]
     /// [default: fcfs]
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", help_heading = "Serving engine")]
     pub scheduler: Option<String>,
     /// Priority of a waiting request: slo-class, slo-based, ..., FILE.lua, or FILE.so[:NAME]
     /// [default: slo-class]
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", help_heading = "Serving engine")]
     pub priority_policy: Option<String>,
     /// Who is preempted: fcfs (last admitted), priority (least urgent), FILE.lua, or FILE.so[:NAME]
     /// [default: fcfs]
-    #[arg(long, value_name = "POLICY")]
+    #[arg(long, value_name = "POLICY", help_heading = "Serving engine")]
     pub preemption_policy: Option<String>,
 }
 
@@ -408,6 +424,10 @@ pub struct OutputArgs {
     /// request. `windtunnel profile --step-log` and `windtunnel verify` read it
     #[arg(long, value_name = "FILE")]
     pub step_log: Option<PathBuf>,
+    /// Write what scripts print, FILE: TEXT a line, in the order in which they do; at most 100,000
+    /// lines and 16 MiB
+    #[arg(long, value_name = "FILE")]
+    pub script_log: Option<PathBuf>,
     /// Show the run as a page that needs nothing but itself: distributions of latencies, queue,
     /// batch, KV blocks and throughput over time, each instance
     #[arg(long, alias = "html-path", value_name = "FILE")]
@@ -563,5 +583,5 @@ pub fn named<T: ValueEnum>(kind: &str, name: &str) -> Result<T, InputError> {
         .filter_map(|v| Some(v.to_possible_value()?.get_name().to_owned()))
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    T::from_str(name, false).map_err(|_| InputError::new(unknown(kind, name, &names)))
+    T::from_str(name, false).map_err(|_| InputError::unknown(kind, name, &names))
 }

@@ -25,11 +25,12 @@ use windtunnel_results::calibrate::{
 /// Flags of runs that have an effect without a server.
 const WITHOUT_URL: [&str; 5] = ["json", "slo_ttft", "slo_itl", "slo_e2e", "warmup_requests"];
 /// Flags of runs that have none with one.
-const WITHOUT_EFFECT: [&str; 23] = [
+const WITHOUT_EFFECT: [&str; 24] = [
     "format",
     "metrics_path",
     "kv_events_path",
     "step_log",
+    "script_log",
     "html",
     "time_series",
     "time_series_interval",

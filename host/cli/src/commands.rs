@@ -48,6 +48,10 @@ pub struct Cli {
     /// How much to say on stderr. The environment variable WINDTUNNEL_LOG takes finer directives
     #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, help_heading = "Output")]
     pub log: LogLevel,
+    /// Show all columns of tables, however wide they get [default: those that fit the terminal, or
+    /// 100 columns]
+    #[arg(long, global = true, help_heading = "Output")]
+    pub wide: bool,
 }
 
 /// Subcommands.

@@ -1,5 +1,6 @@
 //! `windtunnel explain`: explains the score of a policy by its decisions.
 
+use super::args::within;
 use super::command_line::command_line;
 use super::output::check_path;
 use super::print::present;
@@ -24,7 +25,7 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "ID")]
     scenario: Option<String>,
     /// How many requests: those that waited longest for their first token
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     requests: u32,
     /// Show it as a page that needs nothing but itself, with the sources of scripts
     #[arg(long, value_name = "FILE")]
@@ -36,6 +37,7 @@ pub struct ExplainArgs {
 
 /// Runs the command.
 pub fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
+    within("--requests", args.requests, 1..=100)?;
     if let Some(path) = &args.html {
         check_path(path)?;
     }

@@ -23,12 +23,14 @@ mod explain;
 mod fit;
 mod flow_control_args;
 mod gate;
+mod help;
 mod leaderboard;
 mod legacy;
 mod live;
 mod manual;
 mod models;
 mod node_args;
+mod numbers;
 mod observe;
 mod output;
 mod plan;
@@ -49,6 +51,7 @@ mod spelling;
 mod suite;
 mod sweep;
 mod tables;
+mod terminal;
 mod tier_args;
 mod tune;
 mod verify;
@@ -117,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         .map_err(anyhow::Error::from)
         .and_then(|cli| {
             init_log(cli.log)?;
+            terminal::fit_tables(cli.wide);
             dispatch(&cli, &matches)
         });
     let Err(error) = outcome else {
@@ -141,13 +145,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// The command line. Every flag takes a negative number as its value, so that the flag can say what
-/// is wrong with it.
+/// is wrong with it, and numbers and times as people write them.
 #[must_use]
 pub fn command() -> clap::Command {
     let cli = Cli::command()
         .mut_subcommand("sweep", sweep::with_the_flags_of_run)
         .mut_subcommand("plan", sweep::with_the_flags_of_run);
-    cli.mut_subcommands(with_negative_numbers)
+    help::with_short_help(cli).mut_subcommands(with_negative_numbers)
 }
 
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
@@ -155,7 +159,7 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
         let takes_value = arg.get_action().takes_values();
         arg.allow_negative_numbers(takes_value)
     });
-    command.mut_subcommands(with_negative_numbers)
+    numbers::with_numbers(command).mut_subcommands(with_negative_numbers)
 }
 
 fn dispatch(cli: &Cli, matches: &clap::ArgMatches) -> anyhow::Result<()> {

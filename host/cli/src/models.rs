@@ -77,7 +77,8 @@ enum Chosen<'a> {
     Many(Vec<ModelFacts<'a>>),
 }
 
-/// A full or short name means its model; so does a part that only one name has. Any other part
+/// A full or short name or an alias means its model; so does a part that only one name has. Any
+/// other part
 /// means a list.
 fn chosen<'a>(args: &'a ModelsArgs, defaults: &'a Defaults) -> Result<Chosen<'a>, InputError> {
     let Some(name) = args.name.as_deref() else {
@@ -101,6 +102,9 @@ fn chosen<'a>(args: &'a ModelsArgs, defaults: &'a Defaults) -> Result<Chosen<'a>
         .map(|m| m.name)
         .filter(|full| *full == wanted || short_name(full) == wanted)
         .collect();
+    if let (true, Some(full)) = (exact.is_empty(), defaults.full_name(&wanted)?) {
+        return Ok(Chosen::One(full));
+    }
     match (&exact[..], &hits[..]) {
         ([], _) if args.model_config_folder.is_some() => Ok(Chosen::One(name)),
         ([], _) if defaults.xpu.model(name).is_some() => Ok(Chosen::One(name)),
@@ -186,6 +190,7 @@ fn list_entry(model: &ModelFacts<'_>) -> Value {
     json!({
         "model": model.name,
         "hf_repo": model.entry.and_then(|e| e.hf_repo.as_deref()),
+        "aliases": model.entry.map(|e| &e.aliases),
         "default": default_deployment(model.entry).map(deployment),
         "fitted": fitted.map(|&(gpu, tp, vllm)| deployment((gpu, tp, Some(vllm)))).collect::<Vec<_>>(),
         "builtin_config": model.has_config,
@@ -283,6 +288,9 @@ impl<'a> Explained<'a> {
         };
         if let Some(repo) = self.hf_repo() {
             say("Hugging Face", repo.to_owned());
+        }
+        for alias in self.entry.iter().flat_map(|e| &e.aliases) {
+            say("Also for", alias.clone());
         }
         let pipeline = match r.pp {
             1 => String::new(),

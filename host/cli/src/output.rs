@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use windtunnel_base::input::{InputError, Staging, folder_of, identity};
 use windtunnel_engine::cluster::Progress;
+use windtunnel_policy::Reference;
 use windtunnel_results::report::time_series::TimeSeries;
 use windtunnel_results::report::{
     Results, blis, columns, decisions, json, kv_events, rows, run_page, saturation, step_log,
@@ -39,6 +40,8 @@ pub struct Files {
     pub timeline: Option<PathBuf>,
     /// A page that shows the run.
     pub html: Option<PathBuf>,
+    /// What scripts print.
+    pub script_log: Option<PathBuf>,
 }
 
 impl Files {
@@ -55,6 +58,7 @@ impl Files {
             time_series: output.time_series.clone(),
             timeline: output.timeline.clone(),
             html: output.html.clone(),
+            script_log: output.script_log.clone(),
         }
     }
 
@@ -71,6 +75,7 @@ impl Files {
             &mut self.time_series,
             &mut self.timeline,
             &mut self.html,
+            &mut self.script_log,
         ];
         let mut named = FILES.into_iter().zip(files);
         named
@@ -84,6 +89,7 @@ impl Files {
         let mut run = run.clone();
         run.outputs.kv_events |= self.kv_events_path.is_some();
         run.outputs.steps |= self.step_log.is_some() || self.timeline.is_some();
+        run.outputs.script_log |= self.script_log.is_some();
         run.outputs.decisions |= self.timeline.is_some();
         let series = [&self.time_series, &self.timeline, &self.html];
         run.outputs.series |= !run.is_in_ticks() && series.iter().any(|file| file.is_some());
@@ -144,6 +150,15 @@ impl Files {
                 no_records,
             ),
         ];
+        let is_script = |policy: &Reference| matches!(policy, Reference::Script(_));
+        let scripts = run
+            .named_policies()
+            .is_none_or(|all| all.iter().any(is_script));
+        if self.script_log.is_some() && !scripts {
+            return Err(InputError::new(
+                "`script_log` has no effect without a policy from a script",
+            ));
+        }
         for (path, name, effective, because) in needs {
             if path.is_some() && !effective {
                 return Err(InputError::new(format!("`{name}` has no effect {because}")));
@@ -165,6 +180,7 @@ impl Files {
             &self.time_series,
             &self.timeline,
             &self.html,
+            &self.script_log,
         ];
         let files = files.into_iter().flatten().cloned();
         files.chain(exports.into_iter().flatten()).collect()

@@ -57,6 +57,7 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         ("--max-gpus", args.max_gpus == 0),
     ])?;
     super::sweep::refuse_without_effect(&explicit, &[PAGE])?;
+    super::sweep::refuse_lists(given)?;
     for (ids, why) in OWN {
         explicit.reject_unless(ids, args.max_rate, why)?;
     }

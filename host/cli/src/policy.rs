@@ -9,13 +9,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, LARGEST_SCRIPT, Staging, hint, unknown};
+use windtunnel_base::input::{InputError, LARGEST_SCRIPT, Staging, hint};
 use windtunnel_policy::builtin::policy::BuiltIn;
 use windtunnel_policy::builtin::{preemption, scheduler};
 use windtunnel_policy::lua::{Finding, Program, declarations, hooks_filled, lint};
 use windtunnel_policy::registry::{built_in, built_ins, names, unknown_policy};
-use windtunnel_policy::shipped;
 use windtunnel_policy::{Choice, External, Hook, Param, PolicySpec};
+use windtunnel_policy::{shipped, tuned};
 use windtunnel_results::report::table::styled;
 use windtunnel_score::smoke::{self, SmokeRun};
 
@@ -105,7 +105,7 @@ pub fn policy(command: &PolicyCommand) -> anyhow::Result<()> {
 /// When there is none.
 pub fn hook(name: &str) -> Result<Hook, InputError> {
     let names = Hook::ALL.map(Hook::name);
-    Hook::parse(name).ok_or_else(|| InputError::new(unknown("hook", name, &names)))
+    Hook::parse(name).ok_or_else(|| InputError::unknown("hook", name, &names))
 }
 
 /// A policy with a name.
@@ -161,6 +161,13 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
                 params: declarations(&script.path(), script.text)?,
             });
         }
+        all.extend(tuned::of(hook).map(|tuned| Named {
+            hook: hook.name(),
+            name: tuned.name,
+            kind: "tuned",
+            what: tuned.sentence(),
+            params: Vec::new(),
+        }));
     }
     Ok(all)
 }
@@ -221,7 +228,10 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
         .filter(|h| names(*h).contains(&args.name.as_str()))
         .collect();
     let text = match having[..] {
-        [] => return Err(nowhere(&args.name, only).into()),
+        [] => match only.is_none().then(|| reference(&args.name)).flatten() {
+            Some(bundle) => bundle,
+            None => return Err(nowhere(&args.name, only).into()),
+        },
         [hook] => shown(hook, &args.name),
         _ => {
             let hooks: Vec<&str> = having.iter().map(|h| h.name()).collect();
@@ -236,10 +246,18 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
     to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
+/// A reference policy of a suite that fills several hooks, as a bundle.
+fn reference(name: &str) -> Option<String> {
+    let (suite, bundle) = windtunnel_score::shipped_reference(name)?;
+    Some(format!(
+        "# Reference policy of suite {suite}. Write it to a file and give that to --policy-config.\n{bundle}\n"
+    ))
+}
+
 /// There is no policy of this name, or not for this hook.
 fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
     if let Some(hook) = hook {
-        return InputError::new(unknown_policy(hook, name));
+        return unknown_policy(hook, name);
     }
     // Nobody reads fifty names on a line.
     let all = Hook::ALL.into_iter().flat_map(names);
@@ -250,6 +268,10 @@ fn nowhere(name: &str, hook: Option<Hook>) -> InputError {
 }
 
 fn shown(hook: Hook, name: &str) -> String {
+    if let Some(tuned) = tuned::find(hook, name) {
+        let (sentence, bundle) = (tuned.sentence(), tuned.bundle());
+        return format!("# Tuned {}: {sentence} As a bundle:\n{bundle}", hook.kind());
+    }
     let source = shipped::find(hook, name).map_or("", |script| script.text);
     let Some(policy) = built_in(hook, name) else {
         return source.to_owned();

@@ -1,6 +1,7 @@
 //! Output of all commands: data on stdout, lines for people on stderr.
 
 use super::spelling::in_flags;
+use super::terminal::{painted, toned};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use windtunnel_base::input::{is_hidden, plain, visible_lines};
@@ -26,7 +27,9 @@ pub fn present(json: bool, text: &str) -> anyhow::Result<()> {
     if json {
         return show_json(|out| out.write_all(text.as_bytes()));
     }
-    to_stdout(|out| out.write_all(visible_lines(text).as_bytes()))
+    let text = visible_lines(text);
+    let text = painted(&text.replace("`wide`", "--wide"));
+    to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
 /// Prints JSON on stdout, with hidden characters as JSON writes them.
@@ -64,7 +67,8 @@ pub fn first_paragraph(error: &clap::Error) -> String {
 /// Prints a line for people on stderr; settings in backticks are written as flags, and hidden
 /// characters are written out.
 pub fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", visible_lines(&in_flags(line)));
+    let line = in_flags(line);
+    let _ = writeln!(io::stderr(), "{}", toned(&visible_lines(&line)));
 }
 
 /// Prints what is wrong with a flag, or a help text, in colour on a terminal only.

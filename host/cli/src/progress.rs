@@ -2,8 +2,11 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use windtunnel_engine::cluster::Progress;
+use windtunnel_score::render::tune::best;
+use windtunnel_score::tune::TuneProgress;
 
 /// A bar over finished requests.
 pub struct Bar {
@@ -75,9 +78,52 @@ impl RunsBar {
         self.bar.set_position(progress.done);
     }
 
-    /// Says something above the bar.
-    pub fn above(&self, say: impl FnOnce()) {
-        self.bar.suspend(say);
+    /// Removes the bar.
+    pub fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A search of parameters: on a terminal a bar over the points with the best one so far, elsewhere
+/// a line now and then.
+pub struct SearchBar {
+    bar: ProgressBar,
+    /// When the last line was said.
+    said: Mutex<Option<Instant>>,
+}
+
+/// Least time between two lines.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+impl SearchBar {
+    /// A bar for so many points.
+    pub fn new(points: usize) -> Self {
+        let template =
+            "{bar:30} {human_pos}/{human_len} points  {msg}  {elapsed} so far, {eta} left";
+        let bar = on_terminal(ProgressBar::new(points as u64), template, false);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let said = Mutex::default();
+        Self { bar, said }
+    }
+
+    /// Shows how far the search is; `line` says it in words.
+    pub fn show(&self, progress: &TuneProgress, line: impl FnOnce(&TuneProgress)) {
+        self.bar.set_position(progress.done as u64);
+        self.bar.set_message(format!("best: {}", best(progress)));
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = said.is_none_or(|at| at.elapsed() >= BETWEEN_LINES);
+        if self.bar.is_hidden() && (is_time || progress.done == progress.of) {
+            *said = Some(Instant::now());
+            line(progress);
+        }
+    }
+
+    /// Shows what is done when all points are known.
+    pub fn show_runs(&self, progress: windtunnel_score::Progress) {
+        if self.bar.position() >= self.bar.length().unwrap_or(0) {
+            let windtunnel_score::Progress { what, done, of } = progress;
+            self.bar.set_message(format!("{what}: {done}/{of}"));
+        }
     }
 
     /// Removes the bar.

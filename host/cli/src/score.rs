@@ -1,6 +1,6 @@
 //! `windtunnel score`, and the flags that all commands share which score candidates.
 
-use super::args::refuse_zero;
+use super::args::{refuse_zero, within};
 use super::candidate_text::CandidateText;
 use super::command_line::command_line;
 use super::gate::{self, GateFailed};
@@ -194,7 +194,7 @@ pub struct ScoreArgs {
     incumbent: Option<f64>,
     /// Compare the score on train with one on so many seeds per scenario that no candidate can
     /// know, and warn where it is higher by more than chance. That takes as long as the seeds do
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+    #[arg(long, value_name = "N")]
     fresh_seeds: Option<u32>,
     /// Exit with code 3 if one of these is so: score<0, or score_low<0 and score_high<0 for the
     /// ends of its 95 % interval. A candidate that is broken fails, too
@@ -295,7 +295,8 @@ impl ScoreArgs {
         if early && self.seeds.is_some() {
             return useless("--seeds", &format!("{until} takes one"));
         }
-        if self.fresh_seeds.is_some() {
+        if let Some(seeds) = self.fresh_seeds {
+            within("--fresh-seeds", seeds, 2..=100)?;
             if self.split != Split::Train {
                 let split = self.split;
                 return useless("--fresh-seeds", &format!("of {split} only scores are told"));

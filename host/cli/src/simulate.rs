@@ -8,7 +8,7 @@ use super::output::{self, Files};
 use super::progress::Bar;
 use super::workload_args::{ReplayArgs, RunArgs};
 use super::{say, spec, to_stdout};
-use windtunnel_base::input::{InputError, Staging};
+use windtunnel_base::input::{InputError, Staging, write_whole};
 use windtunnel_sim::{BesideXpuSim, RunSpec, settings};
 
 /// `windtunnel run`.
@@ -92,10 +92,21 @@ fn carry_out(run: &RunSpec, trusted: bool, common: &CommonArgs) -> anyhow::Resul
     );
     let mut files = Staging::default();
     let bar = Bar::new(simulation.size_hint(), common.output.quiet);
+    let log = simulation.script_log();
     let result = output::complete(simulation, &written, &mut files, &mut |progress| {
         bar.show(progress);
-    })?;
+    });
     bar.done();
+    // Of a run that breaks off, most of all.
+    if let Some(path) = &written.script_log {
+        write_whole(path, |out| out.write_all(log.text().as_bytes()))?;
+    }
+    let result = result?;
+    if let Some((lines, first)) = log.unkept() {
+        say(&format!(
+            "note: scripts printed {lines} lines, {first} the first; --script-log FILE keeps them"
+        ));
+    }
     for note in &result.notes {
         say(&format!("note: {note}"));
     }

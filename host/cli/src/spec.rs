@@ -147,6 +147,7 @@ pub fn of_common(args: &CommonArgs, explicit: &Explicit) -> RunSpec {
             decisions: analysis.trace_level == TraceLevel::Decisions,
             kv_events: false,
             steps: false,
+            script_log: false,
             series: false,
             time_series_interval: output.time_series_interval,
             counterfactual_k: typed("counterfactual_k").map(|()| analysis.counterfactual_k),
@@ -322,6 +323,7 @@ pub fn part(part: &TraceArgs, given: impl Fn(&str) -> bool) -> TraceSpec {
         spread_ties: part.spread_ties,
         run: part.trace_run,
         time_unit: part.time_unit.map(time_unit),
+        map: part.map.clone(),
         block_size: part.trace_block_size,
         strict: part.strict,
     }

@@ -4,7 +4,7 @@ use super::scheduling_args::SWITCHES;
 use windtunnel_sim::settings;
 
 /// The files that a run writes, by their names as settings.
-pub const FILES: [&str; 10] = [
+pub const FILES: [&str; 11] = [
     "results_path",
     "metrics_path",
     "trace_output",
@@ -15,10 +15,18 @@ pub const FILES: [&str; 10] = [
     "time_series",
     "timeline",
     "html",
+    "script_log",
 ];
 
-/// Other flags that messages from below name: of leaderboards and suites.
-const OTHERS: [&str; 4] = ["name", "traces", "holdout_salt_file", "train_salt"];
+/// Other flags that messages from below name: of leaderboards, suites, plans and gates.
+const OTHERS: [&str; 6] = [
+    "name",
+    "traces",
+    "holdout_salt_file",
+    "train_salt",
+    "slo",
+    "fail_if",
+];
 
 /// `message` with the settings in backticks, the files that a run writes, and the other flags that
 /// are named below the command line, as `spell` writes them.

@@ -1,5 +1,6 @@
 //! `windtunnel suite`: the suites that candidates are scored on.
 
+use super::args::within;
 use super::print::present;
 use super::progress::RunsBar;
 use super::score::{ScoringArgs, TIME_LIMIT, to_anyhow};
@@ -41,7 +42,7 @@ pub struct CertifyArgs {
     #[arg(long, value_enum)]
     split: Option<Split>,
     /// Seeds per scenario; default: four times as many as a scoring takes
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N")]
     seeds: Option<u32>,
     /// Processes at once; default: one per core
     #[arg(long, value_name = "N")]
@@ -118,6 +119,9 @@ fn show(args: &ShowArgs) -> anyhow::Result<()> {
 }
 
 fn certify_suite(args: &CertifyArgs) -> anyhow::Result<()> {
+    if let Some(seeds) = args.seeds {
+        within("--seeds", seeds, 1..=100)?;
+    }
     let scoring = ScoringArgs {
         suite: args.suite.clone(),
         traces: args.traces.clone(),

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use windtunnel_base::input::{InputError, unknown, write_whole};
+use windtunnel_base::input::{InputError, write_whole};
 use windtunnel_base::parallel;
 use windtunnel_results::conditions::Condition;
 use windtunnel_results::report::run_page::Distributions;
@@ -69,6 +69,35 @@ pub fn refuse_without_effect(explicit: &Explicit, but: &[&str]) -> Result<(), In
     Ok(())
 }
 
+/// Flags whose value is a name: a list of names is meant to be varied.
+const NAMES: [&str; 9] = [
+    "model",
+    "hardware",
+    "workload",
+    "workload_spec",
+    "routing_policy",
+    "admission_policy",
+    "scheduler",
+    "priority_policy",
+    "preemption_policy",
+];
+
+/// Refuses a list where all runs share one name.
+pub fn refuse_lists(given: &ArgMatches) -> Result<(), InputError> {
+    for id in NAMES {
+        let values = given.get_raw(id).into_iter().flatten();
+        for value in values.map(|value| value.to_string_lossy()) {
+            if value.contains(',') && !Path::new(&*value).exists() {
+                let flag = id.replace('_', "-");
+                return Err(InputError::new(format!(
+                    "--{flag} {value}: all runs share it; to vary it, write --grid {flag}={value}"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A run to be done.
 struct Run<'a> {
     cell: &'a Cell<'a>,
@@ -83,6 +112,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     };
     let explicit = Explicit::of(matches);
     refuse_without_effect(&explicit, &[PAGE])?;
+    refuse_lists(given)?;
     let fails: Option<&String> = given.get_one("fail_if");
     let gate = gate(fails.map(String::as_str))?;
     let page: Option<&PathBuf> = given.get_one(PAGE);
@@ -97,7 +127,7 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     let clock = clock(&cells)?;
     let known: Vec<&str> = sweep::column_names(clock).collect();
     if let Some(other) = args.columns.iter().find(|c| !known.contains(&c.as_str())) {
-        return Err(InputError::new(unknown("--columns", other, &known)).into());
+        return Err(InputError::unknown("--columns", other, &known).into());
     }
     let names_a_model = explicit.has("model") || grid.varies("model") || grid.varies_flags();
     if clock == Clock::Real && !names_a_model {
@@ -347,7 +377,7 @@ fn simulate_run(
 fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, InputError>) -> anyhow::Result<R> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(result)) => Ok(result),
-        Ok(Err(e)) => Err(InputError::new(format!("{name}: {e}")).into()),
+        Ok(Err(e)) => Err(e.about(name).into()),
         Err(_) => Err(anyhow::anyhow!(
             "{name}: the simulation broke off (see above)"
         )),

@@ -3,7 +3,7 @@
 use super::args::refuse_zero;
 use super::output::check_path;
 use super::print::{present, say};
-use super::progress::RunsBar;
+use super::progress::SearchBar;
 use super::score::{ScoringArgs, to_anyhow};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -74,9 +74,10 @@ pub fn tune(args: &TuneArgs) -> anyhow::Result<()> {
         holdout: args.holdout,
     };
     let scorer = args.scoring.scorer()?;
-    let bar = RunsBar::new();
-    let mut on_progress = |p: &TuneProgress| bar.above(|| say(&progress(p)));
-    let tuned = search(&scorer, &request, &mut on_progress, &|p| bar.show(p)).map_err(to_anyhow);
+    let bar = SearchBar::new(args.budget);
+    let mut on_progress = |p: &TuneProgress| bar.show(p, |p| say(&progress(p)));
+    let tuned = search(&scorer, &request, &mut on_progress, &|p| bar.show_runs(p));
+    let tuned = tuned.map_err(to_anyhow);
     bar.done();
     let tuned = tuned?;
     if let Some((path, form)) = out {

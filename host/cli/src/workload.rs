@@ -40,7 +40,7 @@ pub fn workload(command: &WorkloadCommand) -> anyhow::Result<()> {
 
 /// Opens a workload of any kind.
 fn input(path: &Path, args: &InputArgs) -> Result<Opened, InputError> {
-    if detect(path)? != Format::Spec {
+    if args.part.map.is_some() || detect(path)? != Format::Spec {
         let limits = Limits {
             max_requests: args.num_requests,
             timeout_s: None,

@@ -71,7 +71,7 @@ pub struct WorkloadArgs {
     /// Pause of each such user after an answer, milliseconds (with --concurrency)
     #[arg(long, value_name = "MS", requires = "concurrency")]
     pub think_time_ms: Option<u64>,
-    /// Requests per second, as --arrivals says; with --workload-spec its aggregate_rate
+    /// Requests per second; --arrivals says how they come; with --workload-spec its aggregate_rate
     #[arg(
         long,
         alias = "arrival-rate",
@@ -79,12 +79,12 @@ pub struct WorkloadArgs {
         value_name = "REQ/S"
     )]
     pub rate: f64,
-    /// How requests come at --rate: evenly spaced, or at random [default: constant; poisson with
-    /// --burstiness]
+    /// How requests come at --rate: at random as `vllm bench serve` sends them, or evenly spaced
+    /// [default: poisson; constant under blis rules and for --engine xpusim and profilesim]
     #[arg(long, value_enum, value_name = "HOW")]
     pub arrivals: Option<ArrivalsName>,
-    /// How bursty they are, as in `vllm bench serve`: 1 is a Poisson process, less is burstier,
-    /// more is evener (gaps of a gamma distribution of this shape)
+    /// How bursty random ones are, as in `vllm bench serve`: 1 is a Poisson process, less is
+    /// burstier, more is evener (gaps of a gamma distribution of this shape) [default: 1]
     #[arg(long, value_name = "SHAPE")]
     pub burstiness: Option<f64>,
     /// Requests to send
@@ -227,6 +227,10 @@ pub struct TraceArgs {
     /// usual one, ms in Mooncake traces]
     #[arg(long, value_enum, value_name = "UNIT")]
     pub time_unit: Option<TimeUnitName>,
+    /// Which column is what in a CSV of no known format:
+    /// arrival=COLUMN,prompt=COLUMN,output=COLUMN; session, tenant and client, if there are any
+    #[arg(long, value_name = "KEY=COLUMN,...")]
+    pub map: Option<String>,
     /// Tokens of the blocks that the hash_ids of a Mooncake trace name [default: 512]
     #[arg(long, value_name = "TOKENS")]
     pub trace_block_size: Option<u32>,

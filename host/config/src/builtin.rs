@@ -26,6 +26,7 @@ struct Gpu {
 /// A [`ModelEntry`] that needs no memory of its own.
 struct Model {
     hf_repo: Option<&'static str>,
+    aliases: &'static [&'static str],
     /// GPU, tensor parallelism, vLLM image.
     fitted_default: Option<(&'static str, u32, &'static str)>,
     /// GPU, tensor parallelism.
@@ -71,6 +72,7 @@ pub fn model_config(short_name: &str) -> Option<&'static str> {
 pub(crate) fn models() -> BTreeMap<String, ModelEntry> {
     let entry = |model: &Model| ModelEntry {
         hf_repo: model.hf_repo.map(str::to_owned),
+        aliases: model.aliases.iter().map(|a| (*a).to_owned()).collect(),
         fitted_default: model.fitted_default.map(|(gpu, tp, vllm)| FittedDefault {
             gpu: gpu.to_owned(),
             tp,

@@ -11,7 +11,7 @@ use super::{blis, builtin};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
-use windtunnel_base::input::{InputError, parse_yaml, ranked, read_text, unknown};
+use windtunnel_base::input::{InputError, InputErrorKind, parse_yaml, ranked, read_text};
 
 /// What a defaults file says.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,7 +174,7 @@ impl Defaults {
     pub fn preset(&self, name: &str) -> Result<&Preset, InputError> {
         self.workloads.get(name).ok_or_else(|| {
             let valid: Vec<&str> = self.workloads.keys().map(String::as_str).collect();
-            InputError::new(unknown("workload", name, &valid))
+            InputError::unknown("workload", name, &valid)
         })
     }
 
@@ -205,8 +205,8 @@ impl Defaults {
         facts.into_iter()
     }
 
-    /// The full name of a model given by full or short name, in any case; `None` when it is not
-    /// known.
+    /// The full name of a model given by full or short name or by an alias, in any case; `None`
+    /// when it is not known.
     ///
     /// # Errors
     /// When the short name fits several models: names them.
@@ -221,13 +221,25 @@ impl Defaults {
             .filter(|name| short_name(name) == wanted)
             .collect();
         match hits[..] {
-            [] => Ok(None),
+            [] => Ok(self.of_alias(&wanted)),
             [name] => Ok(Some(name)),
             _ => Err(InputError::new(format!(
                 "model \"{model}\" is ambiguous; give the full name: {}",
                 hits.join(", ")
             ))),
         }
+    }
+
+    /// The model of which `wanted`, in lower case, is an alias, or the short name of one.
+    fn of_alias(&self, wanted: &str) -> Option<&str> {
+        let mut models = self.models.iter();
+        let is_it = |alias: &String| {
+            let alias = alias.to_lowercase();
+            alias == wanted || short_name(&alias) == wanted
+        };
+        models
+            .find(|(_, entry)| entry.aliases.iter().any(is_it))
+            .map(|(name, _)| name.as_str())
     }
 
     /// What to say of a model that nobody knows: the eight nearest, and how to see all.
@@ -251,6 +263,7 @@ impl Defaults {
              `model_config_folder` with its config.json",
             all.len()
         ))
+        .of_kind(InputErrorKind::UnknownName)
     }
 }
 
@@ -398,6 +411,19 @@ mod tests {
             assert_eq!(defaults.full_name(&short).unwrap(), Some(f.name));
         }
         assert_eq!(defaults.full_name("nothing").unwrap(), None);
+        let mut aliases: Vec<String> = Vec::new();
+        for (name, entry) in &defaults.models {
+            for alias in &entry.aliases {
+                assert_eq!(defaults.full_name(alias).unwrap(), Some(name.as_str()));
+                let short = short_name(alias);
+                assert_eq!(defaults.full_name(short).unwrap(), Some(name.as_str()));
+                aliases.push(alias.to_lowercase());
+            }
+        }
+        let all = aliases.len();
+        aliases.sort();
+        aliases.dedup();
+        assert!(all > 15 && aliases.len() == all, "{aliases:?}");
         let error = defaults.unknown_model("lama-3.1-8b").to_string();
         assert!(
             error.starts_with(

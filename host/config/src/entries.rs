@@ -306,6 +306,10 @@ impl KernelFit {
 pub struct ModelEntry {
     /// Its Hugging Face repository, in its own spelling.
     pub hf_repo: Option<String>,
+    /// Other repositories of the same architecture and size, in their own spelling: earlier names,
+    /// copies, other weights.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// Deployment that is meant when nothing else is said and fitted coefficients are used.
     pub fitted_default: Option<FittedDefault>,
     /// Deployment that is meant when nothing else is said and step times are computed from figures

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use windtunnel_base::input::{InputError, nearest, read_text, unknown};
+use windtunnel_base::input::{InputError, InputErrorKind, nearest, read_text, unknown};
 
 /// The GPUs known by name.
 ///
@@ -374,6 +374,7 @@ impl HardwareTable {
             "unknown GPU \"{gpu}\";{near} valid: {}. For any other give `hardware_config`, a JSON file with its figures",
             valid.join(", ")
         ))
+        .of_kind(InputErrorKind::UnknownName)
     }
 
     /// The calibrated GPU whose utilisations are used for `gpu`, which has none of its own.

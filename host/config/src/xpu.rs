@@ -1,7 +1,7 @@
 //! Looking up models and accelerators of the step-time model `xpu-roofline`.
 
 use super::xpu_entries::{Xpu, XpuCatalog, XpuDtype, XpuModel};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 
 impl XpuDtype {
     /// Bytes of an element.
@@ -48,8 +48,11 @@ impl XpuCatalog {
             Some((key, xpu)) => Ok((key, xpu)),
             None => {
                 let names: Vec<&str> = self.hardware.keys().map(String::as_str).collect();
-                let message = unknown("accelerator of xpu-roofline", name, &names);
-                Err(InputError::new(message))
+                Err(InputError::unknown(
+                    "accelerator of xpu-roofline",
+                    name,
+                    &names,
+                ))
             }
         }
     }

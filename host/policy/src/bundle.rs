@@ -196,7 +196,7 @@ impl Bundle {
                     Hook::Scheduler => key.to_owned(),
                     _ => format!("{key}.policy"),
                 };
-                return Err((key, unknown_policy(hook, &name)));
+                return Err((key, unknown_policy(hook, &name).to_string()));
             }
         }
         for (key_of_section, hook, section) in self.sections() {

@@ -29,7 +29,7 @@ impl Choice {
     /// # Errors
     /// When there is none of that name, or a value does not fit.
     pub fn built_in(hook: Hook, name: &str, given: &[(String, f64)]) -> Result<Self, InputError> {
-        let unknown = || InputError::new(registry::unknown_policy(hook, name));
+        let unknown = || registry::unknown_policy(hook, name);
         let policy = registry::built_in(hook, name).ok_or_else(unknown)?;
         let values = policy.values(given)?;
         Ok(Self::BuiltIn { policy, values })

@@ -21,6 +21,7 @@ mod reference;
 pub mod registry;
 pub mod shipped;
 mod spec;
+pub mod tuned;
 
 pub use build::Builder;
 pub use choice::Choice;

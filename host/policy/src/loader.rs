@@ -2,11 +2,11 @@
 
 use super::choice::Choice;
 use super::external::{External, PluginPolicy};
-use super::lua::{self, Program};
+use super::lua::{self, Program, ScriptLog};
 use super::native::Plugin;
 use super::param::{Hook, Param, settle};
 use super::reference::Reference;
-use super::{registry, shipped};
+use super::{registry, shipped, tuned};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct PolicyLoader {
     texts: Option<BTreeMap<PathBuf, String>>,
     /// Units a script may spend in one run.
     run_units: i64,
+    /// Where scripts print.
+    log: ScriptLog,
 }
 
 impl PolicyLoader {
@@ -35,6 +37,7 @@ impl PolicyLoader {
             scripts: Vec::new(),
             texts: None,
             run_units: lua::RUN_UNITS,
+            log: ScriptLog::default(),
         }
     }
 
@@ -51,6 +54,13 @@ impl PolicyLoader {
     #[must_use]
     pub fn with_run_units(mut self, units: i64) -> Self {
         self.run_units = units;
+        self
+    }
+
+    /// The loader, with scripts that print there.
+    #[must_use]
+    pub fn with_log(mut self, log: ScriptLog) -> Self {
+        self.log = log;
         self
     }
 
@@ -78,8 +88,17 @@ impl PolicyLoader {
                     let values = policy.values(&choose(policy.params))?;
                     return Ok(Choice::BuiltIn { policy, values });
                 }
+                if let Some(tuned) = tuned::find(hook, name) {
+                    let own = tuned.values()?;
+                    let policy = Reference::Name(tuned.policy.to_owned());
+                    return self.load(hook, &policy, &mut |declared| {
+                        let mut values = own.clone();
+                        values.extend(choose(declared));
+                        values
+                    });
+                }
                 let Some(script) = shipped::find(hook, name) else {
-                    return Err(InputError::new(registry::unknown_policy(hook, name)));
+                    return Err(registry::unknown_policy(hook, name));
                 };
                 (script.path(), script.text.to_owned())
             }
@@ -92,6 +111,7 @@ impl PolicyLoader {
         let given = choose(&declared);
         let mut program = Program::new(&name, text, &given, self.trusted)?;
         program.run_units = self.run_units;
+        program.log = self.log.clone();
         // Of a candidate that is scored, the one who asks has read all files before.
         if self.texts.is_none() && matches!(reference, Reference::Script(_)) {
             lua::refuse_misreads(&program)?;

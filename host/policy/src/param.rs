@@ -3,7 +3,7 @@
 pub use windtunnel_base::hook::Hook;
 
 use std::borrow::Cow;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 
 /// The least number above 0: the lower bound of a range that excludes 0.
 pub const ABOVE_ZERO: f64 = f64::from_bits(1);
@@ -97,12 +97,14 @@ pub fn position(policy: &str, declared: &[Param], name: &str) -> Result<usize, I
     let found = declared.iter().position(|param| param.name == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = declared.iter().map(|param| param.name.as_ref()).collect();
-        let message = if names.is_empty() {
-            format!("the policy declares no parameters, found \"{name}\"")
+        let error = if names.is_empty() {
+            InputError::new(format!(
+                "the policy declares no parameters, found \"{name}\""
+            ))
         } else {
-            unknown("parameter", name, &names)
+            InputError::unknown("parameter", name, &names)
         };
-        InputError::new(format!("{policy}: {message}"))
+        error.about(policy)
     })
 }
 

@@ -5,8 +5,8 @@ use super::builtin::{
     admission, batching, disaggregation, dispatch, preemption, priority, routing, scale, scheduler,
 };
 use super::param::Hook;
-use super::shipped;
-use windtunnel_base::input::unknown;
+use super::{shipped, tuned};
+use windtunnel_base::input::{InputError, InputErrorKind};
 
 /// The policies that are built in for `hook`.
 #[must_use]
@@ -45,13 +45,14 @@ pub fn names(hook: Hook) -> Vec<&'static str> {
             names.push(script.name);
         }
     }
+    names.extend(tuned::of(hook).map(|tuned| tuned.name));
     names
 }
 
 /// What to say of a name that `hook` has no policy of: the hooks that have one, or the nearest
 /// name.
 #[must_use]
-pub fn unknown_policy(hook: Hook, name: &str) -> String {
+pub fn unknown_policy(hook: Hook, name: &str) -> InputError {
     let having: Vec<&str> = Hook::ALL
         .into_iter()
         .filter(|other| names(*other).contains(&name))
@@ -59,13 +60,14 @@ pub fn unknown_policy(hook: Hook, name: &str) -> String {
         .collect();
     let (kind, valid) = (hook.kind(), names(hook));
     if having.is_empty() {
-        return unknown(kind, name, &valid);
+        return InputError::unknown(kind, name, &valid);
     }
-    format!(
+    InputError::new(format!(
         "unknown {kind} \"{name}\": it fills {}; valid: {}",
         having.join(" and "),
         valid.join(", ")
-    )
+    ))
+    .of_kind(InputErrorKind::UnknownName)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::metrics::tpot;
 use crate::report::Results;
 use crate::report::sweep::metric;
 use std::fmt;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, amount, unknown};
 use windtunnel_base::record::RequestRecord;
 
 /// A condition on one figure.
@@ -295,7 +295,7 @@ impl Figure {
     }
 
     fn limit(&self, text: &str) -> Result<f64, String> {
-        let number = |text: &str| text.parse::<f64>().ok().filter(|x| x.is_finite());
+        let number = |text: &str| amount(text).filter(|x| x.is_finite());
         let limit = match self {
             Self::Latency { .. } => parse_duration_us(text)
                 .filter(|us| *us > 0.0)

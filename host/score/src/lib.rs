@@ -51,6 +51,6 @@ pub use report::{Problem, ProblemKind, Report, Stage};
 pub use runner::Settings;
 pub use score_request::{LastStage, Progress, ScoreRequest, ScoringError, Seeds};
 pub use scorer::Scorer;
-pub use shipped::suite_names;
+pub use shipped::{reference as shipped_reference, suite_names};
 pub use suite::{Split, Suite};
 pub use version::{RESULTS_VERSION, engine};

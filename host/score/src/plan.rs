@@ -44,11 +44,11 @@ pub fn selected_scenarios(request: &ScoreRequest) -> Result<Vec<&ScenarioKeys>, 
         .map(|id| {
             let found = all.iter().find(|s| s.id == *id).copied();
             found.ok_or_else(|| {
-                InputError::new(windtunnel_base::input::unknown(
+                InputError::unknown(
                     &format!("scenario of {} {}", request.suite.label(), request.split),
                     id,
                     &ids,
-                ))
+                )
             })
         })
         .collect()

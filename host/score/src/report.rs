@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use windtunnel_base::fault::RunFault;
-use windtunnel_base::input::InputError;
+use windtunnel_base::input::{InputError, InputErrorKind};
 
 /// Texts of scripts by path.
 pub type Scripts = BTreeMap<PathBuf, String>;
@@ -185,7 +185,7 @@ impl Problem {
     /// exceeded a limit.
     #[must_use]
     pub fn of_error(kind: ProblemKind, error: &InputError, texts: &Scripts) -> Self {
-        let kind = if error.is_over_limit() {
+        let kind = if error.kind() == InputErrorKind::OverLimit {
             ProblemKind::Limit
         } else {
             kind

@@ -5,7 +5,7 @@ use crate::scale::{no_pool, seconds};
 use crate::settings::Given;
 use crate::spec::RunSpec;
 use serde_json::{Value, json};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
 use windtunnel_config::autoscale::{AutoscaleSpec, INTERVAL_S, STARTUP_S};
 use windtunnel_engine::cluster::{Delay, Drain, PoolConfig, PoolScaling, Scaling};
@@ -178,7 +178,7 @@ fn one(
     let name = spec.drain.as_deref().unwrap_or(Drain::default().name());
     let names = Drain::ALL.map(Drain::name);
     let drain = Drain::ALL.into_iter().find(|drain| drain.name() == name);
-    let drain = drain.ok_or_else(|| InputError::new(unknown("`autoscale_drain`", name, &names)))?;
+    let drain = drain.ok_or_else(|| InputError::unknown("`autoscale_drain`", name, &names))?;
     if splits && drain != Drain::Wait {
         return Err(InputError::new(format!(
             "`autoscale_drain` is {name}; expected wait where some instances prefill for others"

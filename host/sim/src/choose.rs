@@ -19,14 +19,17 @@ use windtunnel_engine::instance::Preset;
 use windtunnel_policy::builtin::routing::weighted::parse_scorers;
 use windtunnel_policy::builtin::{disaggregation, preemption, priority, scheduler};
 use windtunnel_policy::bundle::{Bundle, Section};
+use windtunnel_policy::lua::ScriptLog;
 use windtunnel_policy::{
-    Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference,
+    Builder, Choice, ChooseValues, Custom, Hook, Param, PolicyLoader, PolicySpec, Reference, tuned,
 };
 
 /// The policies, and notes for people.
 pub(crate) struct Chosen {
     pub(crate) spec: PolicySpec,
     pub(crate) notes: Vec<String>,
+    /// What its scripts print.
+    pub(crate) log: ScriptLog,
 }
 
 /// The policy bundle that the run names, if any, with its changes.
@@ -102,6 +105,8 @@ pub(crate) struct ClusterFacts<'a> {
     pub(crate) flow_control: &'a FlowControlSpec,
     pub(crate) autoscale: &'a AutoscaleSpec,
     pub(crate) pool_names: &'a [String],
+    /// What scripts print is kept.
+    pub(crate) keeps_script_log: bool,
     /// Times are in ticks.
     pub(crate) in_ticks: bool,
     /// The clock is that of XpuSim.
@@ -119,12 +124,13 @@ pub(crate) fn choose(
     let (rules, splits) = (cluster.rules, cluster.splits);
     let policies = &with_scheduling_policy(policies, custom)?;
     let mut notes = bundle.notes.clone();
+    let log = ScriptLog::new(cluster.keeps_script_log);
     let mut chooser = Chooser {
         policies,
         bundle: bundle.clone(),
         given,
         custom,
-        loader: PolicyLoader::new(policies.trusted),
+        loader: PolicyLoader::new(policies.trusted).with_log(log.clone()),
         params: policies
             .params
             .iter()
@@ -195,7 +201,7 @@ pub(crate) fn choose(
     if from_files {
         try_out(&spec, cluster.instances)?;
     }
-    Ok(Chosen { spec, notes })
+    Ok(Chosen { spec, notes, log })
 }
 
 /// The three hooks that vLLM's scheduling policy fills at once.
@@ -382,7 +388,8 @@ impl Chooser<'_> {
             values.extend(section.params.iter().map(|(n, v)| (n.clone(), *v)));
         }
         if let Some((policy, more)) = settings
-            && reference == Reference::Name(policy.to_owned())
+            && let Reference::Name(name) = &reference
+            && (name == policy || tuned::find(hook, name).is_some_and(|t| t.policy == policy))
         {
             values.extend(more);
         }
@@ -469,12 +476,14 @@ impl Chooser<'_> {
             return Ok(());
         };
         let asked = hook.map_or(name.clone(), |hook| format!("{hook}.{name}"));
-        Err(InputError::new(if self.declared.is_empty() {
-            format!("`policy_param` {asked}: no policy of this run declares parameters")
+        Err(if self.declared.is_empty() {
+            InputError::new(format!(
+                "`policy_param` {asked}: no policy of this run declares parameters"
+            ))
         } else {
             let names: Vec<&str> = self.declared.iter().map(String::as_str).collect();
-            format!("`policy_param`: {}", unknown("parameter", &asked, &names))
-        }))
+            InputError::unknown("parameter", &asked, &names).about("`policy_param`")
+        })
     }
 
     fn priority(&mut self, rules: Preset, notes: &mut Vec<String>) -> Result<Choice, InputError> {

@@ -3,7 +3,7 @@
 use crate::disaggregation_spec::DisaggregationSpec;
 use crate::settings::Given;
 use crate::spec::RunSpec;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::pool::{PoolSpec, RoleSpec};
 use windtunnel_engine::cluster::{ClusterConfig, EncodeDecider, TransferConfig};
 use windtunnel_engine::instance::Preset;
@@ -226,7 +226,7 @@ pub(crate) fn transfer(
             "multimodal" => EncodeDecider::Multimodal,
             other => {
                 let names = ["never", "always", "multimodal"];
-                return Err(InputError::new(unknown("`encode_decider`", other, &names)));
+                return Err(InputError::unknown("`encode_decider`", other, &names));
             }
         },
     })

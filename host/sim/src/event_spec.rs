@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::str::FromStr;
-use windtunnel_base::input::{InputError, number, unknown};
+use windtunnel_base::input::{InputError, number};
 
 /// What happens to instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,7 +90,7 @@ impl FromStr for EventSpec {
         };
         let names = EventKind::ALL.map(EventKind::name);
         let found = EventKind::ALL.into_iter().find(|k| k.name() == *kind);
-        let kind = found.ok_or_else(|| InputError::new(unknown("event", kind, &names)))?;
+        let kind = found.ok_or_else(|| InputError::unknown("event", kind, &names))?;
         let (pool, numbers) = whom.rsplit_once('/').unwrap_or(("", whom));
         let numbers = numbers.split('+').map(number::<u32>);
         let numbers = numbers.collect::<Result<Vec<u32>, InputError>>()?;

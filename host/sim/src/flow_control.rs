@@ -3,7 +3,7 @@
 use crate::settings::Given;
 use crate::spec::RunSpec;
 use serde_json::{Value, json};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_base::record::GatewayTotals;
 use windtunnel_config::flow_control::FlowControlSpec;
 use windtunnel_engine::frontend::{Detector, FlowControl};
@@ -90,11 +90,7 @@ pub(crate) fn gateway(
         },
         other => {
             let names = ["never", "utilization", "concurrency"];
-            return Err(InputError::new(unknown(
-                "`saturation_detector`",
-                other,
-                &names,
-            )));
+            return Err(InputError::unknown("`saturation_detector`", other, &names));
         }
     };
     // The reference ignores what belongs to another detector, without a word.
@@ -162,7 +158,7 @@ pub(crate) fn turns(spec: &FlowControlSpec) -> Result<Option<bool>, InputError> 
         Some("round-robin") => Ok(Some(true)),
         Some(other) => {
             let names = ["global-strict", "round-robin"];
-            Err(InputError::new(unknown("`fairness_policy`", other, &names)))
+            Err(InputError::unknown("`fairness_policy`", other, &names))
         }
     }
 }

@@ -49,6 +49,7 @@ pub fn policies_of_a_gateway(
         rules: Preset::Vllm,
         splits: false,
         disaggregation: &disaggregation,
+        keeps_script_log: false,
         pools: &[],
         flow_control: &flow_control,
         autoscale: &autoscale,

@@ -2,7 +2,7 @@
 
 use crate::scale::seconds;
 use serde_json::{Value, json};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::autoscale::NodePoolSpec;
 use windtunnel_engine::cluster::{Delay, NodePool, PoolConfig};
 
@@ -69,11 +69,7 @@ fn one(spec: &NodePoolSpec, pools: &[PoolConfig]) -> Result<NodePool, InputError
     let Some(pool) = pools.iter().find(same) else {
         let mut names: Vec<&str> = pools.iter().map(|pool| pool.gpu.as_str()).collect();
         names.dedup();
-        return Err(InputError::new(unknown(
-            "GPU of the pools",
-            &spec.gpu,
-            &names,
-        )));
+        return Err(InputError::unknown("GPU of the pools", &spec.gpu, &names));
     };
     let initial = spec.initial.or(spec.min).unwrap_or(0);
     let min = spec.min.unwrap_or(initial);

@@ -2,7 +2,7 @@
 
 use crate::scale_spec::ScaleSpec;
 use crate::spec::RunSpec;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_base::record::Role;
 use windtunnel_engine::cluster::{PoolConfig, Resize, Schedule};
 use windtunnel_engine::latency::{TICK_US, Ticks};
@@ -59,10 +59,12 @@ pub(crate) fn pool_called(name: &str, pools: &[PoolConfig]) -> Result<usize, Inp
 
 /// No pool has this name.
 pub(crate) fn no_pool(name: &str, names: &[&str]) -> InputError {
-    InputError::new(match names {
-        [""] => format!("the only pool has no name, so that none is \"{name}\""),
-        _ => unknown("pool", name, names),
-    })
+    match names {
+        [""] => InputError::new(format!(
+            "the only pool has no name, so that none is \"{name}\""
+        )),
+        _ => InputError::unknown("pool", name, names),
+    }
 }
 
 /// A time of at least so much, seconds; `name` is what the run calls it.

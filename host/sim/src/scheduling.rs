@@ -285,7 +285,7 @@ fn profile(spec: &EngineSpec, given: &Given) -> Result<EngineProfile, InputError
     };
     let Some(profile) = EngineProfile::named(name) else {
         let names = EngineProfile::ALL.map(EngineProfile::name);
-        return Err(InputError::new(unknown("engine", name, &names)));
+        return Err(InputError::unknown("engine", name, &names));
     };
     let with_policy = OF_VLLM.into_iter().chain(["scheduling_policy"]);
     let later: Vec<&str> = with_policy.filter(|name| !profile.knows(name)).collect();

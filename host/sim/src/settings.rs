@@ -9,7 +9,7 @@ use crate::spec::RunSpec;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::pool::PoolSpec;
 
 /// Flat name and place in the spec; `pool` is the only pool.
@@ -280,12 +280,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("spread_ties", "workload.trace.spread_ties"),
     ("trace_run", "workload.trace.run"),
     ("time_unit", "workload.trace.time_unit"),
+    ("map", "workload.trace.map"),
     ("trace_block_size", "workload.trace.block_size"),
     ("strict", "workload.trace.strict"),
     ("summary_only", "outputs.summary_only"),
     ("decisions", "outputs.decisions"),
     ("kv_events", "outputs.kv_events"),
     ("steps", "outputs.steps"),
+    ("script_log", "outputs.script_log"),
     ("series", "outputs.series"),
     ("time_series_interval", "outputs.time_series_interval"),
     ("counterfactual_k", "outputs.counterfactual_k"),
@@ -392,7 +394,7 @@ impl RunSpec {
         for (name, value) in settings {
             let Some(key) = key(&name) else {
                 let names: Vec<&str> = names().collect();
-                return Err(InputError::new(unknown("setting", &name, &names)));
+                return Err(InputError::unknown("setting", &name, &names));
             };
             let value = match key {
                 "scale" => scale_spec::of_texts(value)?,

@@ -16,7 +16,7 @@ use crate::spec::{RulesSpec, RunSpec};
 use crate::targets::{TargetTeller, Untargeted, told_of_all};
 use crate::ticks;
 use crate::tiers;
-use crate::workload::{Opened, Traces, horizon, measured_us, open_workload};
+use crate::workload::{ByRules, Opened, Traces, horizon, measured_us, open_workload};
 use crate::xpusim;
 use serde_json::{Value, json};
 use windtunnel_base::input::InputError;
@@ -25,7 +25,7 @@ use windtunnel_base::request::{Source, Symbols, Tapped};
 use windtunnel_config::KernelFit;
 use windtunnel_config::pool::PoolSpec;
 use windtunnel_engine::cluster::Progress;
-use windtunnel_engine::instance::Preset;
+use windtunnel_policy::lua::ScriptLog;
 use windtunnel_policy::{Custom, PolicySpec};
 use windtunnel_results::metrics::digest::Digest;
 use windtunnel_results::metrics::slo::SloTargets;
@@ -70,6 +70,7 @@ pub struct Simulation {
     /// What was chosen unlike for its pools.
     pub(crate) pool_notes: Vec<String>,
     pub(crate) policy_notes: Vec<String>,
+    pub(crate) script_log: ScriptLog,
     pub(crate) mentions: Mentions,
     pub(crate) analysis: Analysis,
     pub(crate) workload: Opened,
@@ -211,11 +212,10 @@ impl Resolver<'_> {
     pub fn resolve(&self, run: &RunSpec) -> Result<Simulation, InputError> {
         self.resolve_as(run, |run, given, deployment| {
             let defaults = defaults(run.defaults_filepath.as_deref())?;
-            let as_the_reference =
-                deployment.preset() == Preset::Blis && run.rules == RulesSpec::Blis;
+            let by_rules = ByRules::of(run, deployment.preset());
             match released::open(run, given, deployment)? {
                 Some(opened) => Ok(opened),
-                None => open_workload(run, given, &defaults, self.traces, as_the_reference),
+                None => open_workload(run, given, &defaults, self.traces, by_rules),
             }
         })
     }
@@ -278,6 +278,7 @@ impl Resolver<'_> {
             rules: deployment.preset(),
             splits: deployment.config().splits(),
             pools: &run.pools,
+            keeps_script_log: run.outputs.script_log,
             in_ticks: run.is_in_ticks(),
             as_xpusim: run.is_as_xpusim(),
             disaggregation: &run.disaggregation,
@@ -285,8 +286,11 @@ impl Resolver<'_> {
             autoscale: &run.autoscale,
             pool_names: &pool_names,
         };
-        let Chosen { spec, mut notes } =
-            choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
+        let Chosen {
+            spec,
+            mut notes,
+            log,
+        } = choose(&run.policies, &bundle, self.policies, &given, &cluster)?;
         if let Some(gateway) = &deployment.config().front.flow_control {
             notes.extend(flow_control::notes(gateway, &spec, deployment.preset()));
         }
@@ -313,6 +317,7 @@ impl Resolver<'_> {
             deployment,
             policies: spec,
             policy_notes: notes,
+            script_log: log,
             mentions,
             analysis,
             workload,
@@ -346,6 +351,12 @@ impl Simulation {
         let resolved = self.deployment.resolved().iter();
         let notes = resolved.flat_map(|r| &r.notes).chain(&self.pool_notes);
         notes.chain(&self.policy_notes).chain(&self.workload.notes)
+    }
+
+    /// What its scripts print, to be read when the run is over, however it ends.
+    #[must_use]
+    pub fn script_log(&self) -> ScriptLog {
+        self.script_log.clone()
     }
 
     /// What it was made of.
@@ -427,6 +438,8 @@ impl Simulation {
         recorder: &mut dyn Recorder,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<RunResult, InputError> {
+        // Files have run once, to see that they can.
+        self.script_log.clear();
         let play = Play {
             seed: self.spec.seed(),
             horizon_us: self.workload.horizon_us,

@@ -284,7 +284,8 @@ pub struct WorkloadSpec {
     /// Requests per second; 1 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// How requests come at that rate; evenly spaced if not given.
+    /// How requests come at that rate. If not given: at random under `vllm` rules, evenly spaced
+    /// under `blis` ones, for `engine` xpusim and profilesim, and in ticks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrivals: Option<ArrivalsSpec>,
     /// Shape of random gaps between them, as in `vllm bench serve`: 1 is a Poisson process, less is
@@ -378,6 +379,10 @@ pub struct TraceSpec {
     /// Unit of the time stamps (`s`, `ms`, `us`, `ns`); the format's usual one if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_unit: Option<TimeUnit>,
+    /// Which column of a CSV file of no known format is what:
+    /// `arrival=COLUMN,prompt=COLUMN,output=COLUMN`, and `session`, `tenant`, `client`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub map: Option<String>,
     /// Tokens of the blocks that the `hash_ids` of a Mooncake trace name; 512 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block_size: Option<u32>,
@@ -429,6 +434,9 @@ pub struct OutputSpec {
     /// Keep every step of the instances with the requests in it.
     #[serde(skip_serializing_if = "is_default")]
     pub steps: bool,
+    /// Keep what scripts print.
+    #[serde(skip_serializing_if = "is_default")]
+    pub script_log: bool,
     /// Keep what instances do over time: queue, batch, KV blocks, tokens.
     #[serde(skip_serializing_if = "is_default")]
     pub series: bool,

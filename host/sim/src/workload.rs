@@ -4,7 +4,7 @@ mod synthetic;
 
 use crate::settings::Given;
 use crate::spec::{
-    LoadGeneratorSpec, ReplaySpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
+    LoadGeneratorSpec, ReplaySpec, RulesSpec, RunSpec, SessionModeSpec, TraceSpec, WorkloadSpec,
 };
 use crate::ticks;
 use crate::xpusim;
@@ -13,16 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use windtunnel_base::input::InputError;
 use windtunnel_config::Defaults;
+use windtunnel_config::pool::PoolSpec;
+use windtunnel_engine::instance::Preset;
+use windtunnel_engine::profile::EngineProfile;
 use windtunnel_results::metrics::slo::{Dimension, SloTargets};
 use windtunnel_workload::generator_config::GeneratorConfig;
 use windtunnel_workload::spec::{self, Bounds, Changes, Pauses, types};
 use windtunnel_workload::synthetic::Length;
 use windtunnel_workload::{
-    OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open, trace_v2,
+    ColumnMap, OpenOptions, RealTime, Selection, SessionMode, ThinkTime, Trace, detect, open,
+    trace_v2,
 };
 
 /// Settings of a trace's part and pace.
-pub(crate) const TRACE_SETTINGS: [&str; 10] = [
+pub(crate) const TRACE_SETTINGS: [&str; 11] = [
     "trace_from",
     "trace_to",
     "trace_sample",
@@ -31,6 +35,7 @@ pub(crate) const TRACE_SETTINGS: [&str; 10] = [
     "spread_ties",
     "trace_run",
     "time_unit",
+    "map",
     "trace_block_size",
     "strict",
 ];
@@ -52,7 +57,7 @@ impl Traces {
             return Ok(trace.clone());
         }
         let trace = open(path, None, options)?;
-        known.push((path.to_owned(), *options, trace.clone()));
+        known.push((path.to_owned(), options.clone(), trace.clone()));
         Ok(trace)
     }
 }
@@ -73,17 +78,38 @@ pub(crate) fn horizon(run: &RunSpec) -> Result<i64, InputError> {
 /// When anything of it is wrong; settings stand in backticks in the message.
 pub fn open_alone(run: &RunSpec) -> Result<Opened, InputError> {
     let defaults = crate::defaults(run.defaults_filepath.as_deref())?;
-    open_workload(run, &Given::of(run), &defaults, None, false)
+    open_workload(run, &Given::of(run), &defaults, None, ByRules::default())
 }
 
-/// Opens what a run says of its workload. `as_the_reference` cuts replays at the reference's
-/// default horizon; `traces` keeps what was parsed for the next run.
+/// What the rules of a run say of its workload, where the workload does not say it itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ByRules {
+    /// Replays are cut at the reference's default horizon.
+    pub(crate) reference_horizon: bool,
+    /// Requests at a rate are evenly spaced, as in the simulators that are reproduced; otherwise
+    /// they come at random, as `vllm bench serve` sends them.
+    pub(crate) evenly: bool,
+}
+
+impl ByRules {
+    /// What the rules `preset` of a run say.
+    pub(crate) fn of(run: &RunSpec, preset: Preset) -> Self {
+        let profile = |pool: &PoolSpec| EngineProfile::named(pool.engine.profile.as_deref()?);
+        let mut profiles = run.pools.iter().filter_map(profile);
+        Self {
+            reference_horizon: preset == Preset::Blis && run.rules == RulesSpec::Blis,
+            evenly: preset == Preset::Blis || profiles.any(EngineProfile::is_simulator),
+        }
+    }
+}
+
+/// Opens what a run says of its workload; `traces` keeps what was parsed for the next run.
 pub(crate) fn open_workload(
     run: &RunSpec,
     given: &Given,
     defaults: &Defaults,
     traces: Option<&Traces>,
-    as_the_reference: bool,
+    by_rules: ByRules,
 ) -> Result<Opened, InputError> {
     let w = &run.workload;
     let name = w.name.as_deref().unwrap_or("distribution");
@@ -110,7 +136,7 @@ pub(crate) fn open_workload(
         generator.check(given)?;
     }
     if let Some(replay) = &w.replay {
-        return replayed(replay, run, given, as_the_reference);
+        return replayed(replay, run, given, by_rules.reference_horizon);
     }
     if let Some(path) = &w.reqgen_config_path {
         return generated(path, run, given);
@@ -136,7 +162,7 @@ pub(crate) fn open_workload(
             "with a synthetic workload; give `workload` traces",
         )?;
         return match preset {
-            true => synthetic::at_a_rate(run, given, defaults, horizon_us),
+            true => synthetic::at_a_rate(run, given, defaults, horizon_us, by_rules.evenly),
             false => synthetic::as_xpusim(run, given, horizon_us),
         };
     }
@@ -172,7 +198,7 @@ pub(crate) fn open_workload(
     let always = LENGTH_SETTINGS.iter().filter(|n| **n != "output_tokens");
     given.reject_unless(&always.copied().collect::<Vec<_>>(), false, own)?;
     // Data sets of texts may leave open how long answers are.
-    let may_lack = detect(&path)?.may_lack_output_lengths();
+    let may_lack = w.trace.map.is_none() && detect(&path)?.may_lack_output_lengths();
     given.reject_unless(&["output_tokens"], may_lack, own)?;
     let limits = Limits {
         max_requests: w.num_requests,
@@ -222,6 +248,7 @@ pub fn part(part: &TraceSpec, limits: Limits, seed: u64) -> Result<OpenOptions, 
         strict: part.strict,
         run: part.run,
         time_unit: part.time_unit,
+        map: part.map.as_deref().map(ColumnMap::parse).transpose()?,
         block_size: part.block_size,
         selection: Selection {
             from_us: seconds("`trace_from`", part.from)?,

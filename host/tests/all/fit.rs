@@ -37,7 +37,7 @@ fn measured(rates: &[u32]) -> Folder {
     let folder = Folder::with(&[("truth.yaml", &calibration(&TRUTH))]);
     for rate in rates {
         let ran = folder.command(&format!(
-            "run {DEPLOYMENT} --rate {rate} --num-requests 400 --prompt-tokens 2000 --prompt-tokens-stdev 1500 \
+            "run {DEPLOYMENT} --rate {rate} --arrivals constant --num-requests 400 --prompt-tokens 2000 --prompt-tokens-stdev 1500 \
              --output-tokens 100 --calibration @/truth.yaml --results-path @/{rate}.csv"
         ));
         assert_eq!(ran.code, 0, "{}", ran.stderr);

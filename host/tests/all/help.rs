@@ -208,6 +208,56 @@ fn the_doctor_finds_a_machine_that_runs_tests_fit() {
 }
 
 #[test]
+fn short_help_has_what_most_need_and_long_help_all_of_it_in_groups() {
+    let folder = Folder::with(&[]);
+    for command in ["run", "replay", "sweep", "plan"] {
+        let shown = |flag: &str| folder.command(&format!("{command} {flag}")).stdout;
+        let (short, long) = (shown("-h"), shown("--help"));
+        let has = |text: &str, flag: &str| {
+            let words = text.lines().map(str::trim_start);
+            words
+                .filter(|line| line.starts_with('-'))
+                .any(|line| line.split([' ', ',']).any(|word| word == flag))
+        };
+        for basic in [
+            "--model",
+            "--num-instances",
+            "--slo-ttft",
+            "--routing-policy",
+        ] {
+            assert!(has(&short, basic) && has(&long, basic), "{command} {basic}");
+        }
+        for advanced in ["--lora-config", "--pp", "--kv-cpu-blocks", "--beta-coeffs"] {
+            assert!(!has(&short, advanced), "{command} {advanced}");
+            assert!(has(&long, advanced), "{command} {advanced}");
+        }
+        let headings = [
+            "Model and hardware:",
+            "Serving engine:",
+            "Analysis:",
+            "Output:",
+        ];
+        for heading in headings {
+            assert!(
+                short.contains(heading) && long.contains(heading),
+                "{command}"
+            );
+        }
+        let flags = |text: &str| {
+            text.lines()
+                .filter(|l| l.trim_start().starts_with('-'))
+                .count()
+        };
+        assert!(2 * flags(&short) < flags(&long), "{command}");
+        let examples = |text: &str| text.find("\nExamples:").expect("examples");
+        assert!(
+            examples(&long) > long.find("\nOutput:").expect("a group"),
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn a_log_filter_that_makes_no_sense_is_refused() {
     let run = |directives: &str| {
         std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))

@@ -33,7 +33,7 @@ fn rows_of_traces_name_line_column_and_element() {
         ),
         (
             AZURE.replace("ContextTokens,", "ContextTokens,Other,"),
-            ":1: unknown column \"Other\"; valid: TIMESTAMP, ContextTokens, GeneratedTokens, NumImages".into(),
+            ":2: the row has 3 fields, the header row has 4".into(),
         ),
         (
             azure("2023-11-16 18:17:04,-10,5"),
@@ -72,7 +72,7 @@ fn what_is_no_trace_is_told_what_would_be_one() {
         (b" \n\n", "the file is empty; understood are: "),
         (
             b"a,b\n1,2\n",
-            "the file begins with a row of unknown columns: \"a,b\"; understood are: ",
+            "the file begins with a row of unknown columns: \"a,b\"; --map arrival=COLUMN,prompt=COLUMN,output=COLUMN says which is what; understood are: ",
         ),
         (
             b"t,a,\0,p,o\n1,x,y,[1],[1]\n",

@@ -69,6 +69,7 @@ mod split_properties;
 mod stubs;
 mod support;
 mod sweep;
+mod teach;
 mod terminal;
 mod tick_pools;
 mod ticks;

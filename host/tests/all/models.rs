@@ -79,9 +79,20 @@ fn a_name_explains_what_a_run_would_use() {
         let model = explained["model"].as_str().unwrap();
         assert!(model.contains(&name.to_lowercase()), "{name}: {model}");
     }
+    for alias in [
+        "Meta-Llama-3.1-8B-Instruct",
+        "meta-llama/Meta-Llama-3.1-8B-Instruct",
+        "META-LLAMA/META-LLAMA-3.1-8B-INSTRUCT",
+    ] {
+        assert_eq!(data(&[alias])["model"], "meta-llama/llama-3.1-8b-instruct");
+        let run = ["run", "--model", alias, "--num-requests", "2", "--json"];
+        let run: Value = serde_json::from_str(&windtunnel(run).stdout).expect("JSON");
+        assert_eq!(run["setup"]["model"], "meta-llama/llama-3.1-8b-instruct");
+    }
     let text = text(&["llama-3.1-8b-instruct"]);
     for part in [
         "meta-llama/llama-3.1-8b-instruct\n",
+        "  Also for          meta-llama/Meta-Llama-3.1-8B-Instruct\n",
         "  GPU               H100 x 2 (tensor parallelism)\n",
         "  Latency model     kernel-tables: the kernels of this GPU were measured\n",
         "│ attention projections    ┆ measured   ┆ vllm_default bfloat16, vLLM 0.19.0",

@@ -13,7 +13,7 @@ use std::fs;
 const NEVER_LATE: &str = "--max-lateness 1e9";
 
 /// Sixteen requests, 1 ms apart.
-const LOAD: &str = "--rate 1000 --num-requests 16 --prompt-tokens 40 --prompt-tokens-stdev 5 --prompt-tokens-max 60 \
+const LOAD: &str = "--rate 1000 --arrivals constant --num-requests 16 --prompt-tokens 40 --prompt-tokens-stdev 5 --prompt-tokens-max 60 \
                     --output-tokens 6 --output-tokens-stdev 2 --output-tokens-max 9";
 
 fn observe(folder: &Folder, server: &Server, more: &str) -> Ran {

@@ -49,7 +49,8 @@ pub(crate) fn windtunnel<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item
     command
         .current_dir(root())
         .args(args)
-        .env_remove("WINDTUNNEL_LOG");
+        .env_remove("WINDTUNNEL_LOG")
+        .env_remove("COLUMNS");
     CACHE.with(|cache| command.env("WINDTUNNEL_CACHE_DIR", cache.path()));
     let Output {
         status,

@@ -147,3 +147,47 @@ fn names_and_paths_are_written_out() {
         clean(&ran, &format!("{args:?}"));
     }
 }
+
+/// The widest line of what is printed on so many columns.
+fn widest(columns: &str, args: &[&str]) -> (usize, String) {
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_windtunnel"))
+        .current_dir(crate::support::root())
+        .args(args)
+        .env("COLUMNS", columns)
+        .output()
+        .expect("started");
+    let text = String::from_utf8(ran.stdout).expect("UTF-8");
+    assert_eq!(ran.status.code(), Some(0), "{args:?}");
+    // Sentences break by themselves, tables do not.
+    let tables = text
+        .lines()
+        .filter(|line| line.starts_with(['│', '┌', '├', '└', '╞']));
+    let widest = tables.map(|line| line.chars().count()).max();
+    (widest.expect("a table"), text)
+}
+
+#[test]
+fn tables_fit_the_terminal_and_say_what_they_leave_out() {
+    let run = "run --model llama-3.1-8b-instruct --num-instances 3 --num-requests 12 --rate 20";
+    let sweep = "sweep --model llama-3.1-8b-instruct --num-requests 8 --seeds 2 --quiet --grid rate=10,20 \
+        --grid routing-policy=round-robin,least-loaded";
+    for command in [run, sweep] {
+        let args: Vec<&str> = command.split_whitespace().collect();
+        let (narrow, text) = widest("70", &args);
+        assert!(narrow <= 70, "{text}");
+        assert!(
+            text.contains("too narrow for: ") && text.contains("(--wide shows all)"),
+            "{text}"
+        );
+        let (wide, text) = widest("70", &[&args[..], &["--wide"]].concat());
+        assert!(wide > 70 && !text.contains("too narrow"), "{text}");
+        let ran = windtunnel(&args);
+        assert!(
+            ran.stdout.lines().all(|l| l.chars().count() <= 110),
+            "{}",
+            ran.stdout
+        );
+        // No colours where nobody sees them.
+        assert!(!ran.stdout.contains('\u{1b}') && !ran.stderr.contains('\u{1b}'));
+    }
+}

@@ -17,7 +17,9 @@ const MI300X: &str = "run --quiet --model llama2-70b --hardware mi300x --tp 8";
 
 #[test]
 fn a_run_with_a_warm_up_measures_what_completes_after_it() {
-    let flags = format!("{MI300X} --rate 5 --duration 50 --warm-up 10 --output-tokens 64");
+    let flags = format!(
+        "{MI300X} --rate 5 --arrivals constant --duration 50 --warm-up 10 --output-tokens 64"
+    );
     let found = json(&format!("{flags} --json"));
     // One request every 0.2 s from 0.2 s on, the last one at 60 s.
     assert_eq!(found["arrivals"], 300);

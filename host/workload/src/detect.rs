@@ -47,7 +47,8 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
     }
     let start = String::from_utf8_lossy(&head[..head.len().min(4096)]);
     let first = start.lines().find(|l| !l.trim().is_empty()).unwrap_or("");
-    let not = |what: &str| format!("the file {what}: {}; {UNDERSTOOD}", shown(first));
+    let found = |what: &str| format!("the file {what}: {}", shown(first));
+    let not = |what: &str| format!("{}; {UNDERSTOOD}", found(what));
     if let Some(kind) = packed_otherwise(head) {
         return Err(format!(
             "the file is {kind}; unpack it first (gzip and zstd are read as they are)"
@@ -116,7 +117,10 @@ fn detect_in(head: &[u8]) -> Result<Format, String> {
             return Ok(Format::FiveColumn);
         }
     }
-    Err(not("begins with a row of unknown columns"))
+    Err(format!(
+        "{}; `map` arrival=COLUMN,prompt=COLUMN,output=COLUMN says which is what; {UNDERSTOOD}",
+        found("begins with a row of unknown columns")
+    ))
 }
 
 /// A JSON format by the keys at the beginning of the file.

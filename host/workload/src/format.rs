@@ -27,6 +27,8 @@ pub enum Format {
     LlmServingSim,
     /// The same as tables, as its first releases had them.
     LlmServingSimTable,
+    /// CSV with columns of any names, of which somebody says which is which.
+    Mapped,
     /// Mooncake traces.
     Mooncake,
     /// A folder of ServeGen data.
@@ -60,6 +62,7 @@ impl fmt::Display for Format {
             Self::GuideLlm => "GuideLLM results",
             Self::InferencePerf => "inference-perf's report of requests",
             Self::LlmServingSim | Self::LlmServingSimTable => "LLMServingSim workload",
+            Self::Mapped => "CSV trace with columns of its own",
             Self::Mooncake => "Mooncake trace",
             Self::ServeGen => "ServeGen data",
             Self::SgLang => "results of sglang's bench_serving",

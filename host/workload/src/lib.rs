@@ -37,7 +37,7 @@ pub mod summary;
 pub mod unfold;
 pub use bound::InfiniteCache;
 pub use detect::{Format, detect};
-pub use import::{Selection, TimeUnit};
+pub use import::{ColumnMap, Selection, TimeUnit};
 pub use listed::Listed;
 pub use open::{OpenOptions, Trace, open};
 pub use think::ThinkTime;

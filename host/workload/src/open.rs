@@ -6,8 +6,8 @@ use super::import::held::{Held, HeldReplay, Turns};
 use super::import::mooncake::{Mooncake, Reading};
 use super::import::row::OpenRows;
 use super::import::{
-    Choice, Cut, RowErrors, Rows, Selection, TimeUnit, azure, burstgpt, guidellm, mooncake,
-    turns_of, vllm_bench,
+    Choice, ColumnMap, Cut, RowErrors, Rows, Selection, TimeUnit, azure, burstgpt, guidellm,
+    mapped, mooncake, turns_of, vllm_bench,
 };
 use super::spec::{self, Generator};
 use super::think::ThinkTime;
@@ -17,7 +17,7 @@ use windtunnel_base::input::InputError;
 use windtunnel_base::request::{Finished, Request, Source, Symbols};
 
 /// How [`open`] replays a trace.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OpenOptions {
     /// Sessions as recorded or as a closed loop.
     pub session_mode: SessionMode,
@@ -37,6 +37,8 @@ pub struct OpenOptions {
     pub run: Option<usize>,
     /// Unit of the time stamps, where a format leaves it open.
     pub time_unit: Option<TimeUnit>,
+    /// Which column is what, in a CSV file of no known format.
+    pub map: Option<ColumnMap>,
     /// Tokens of the blocks that `hash_ids` name.
     pub block_size: Option<u32>,
     /// Length of the answers that the file does not tell, tokens.
@@ -55,6 +57,7 @@ impl Default for OpenOptions {
             strict: false,
             run: None,
             time_unit: None,
+            map: None,
             block_size: None,
             output_tokens: None,
         }
@@ -101,7 +104,10 @@ pub fn open(
     options: &OpenOptions,
 ) -> Result<Trace, InputError> {
     options.check()?;
-    let format = detect(path)?;
+    let format = match options.map {
+        Some(_) => Format::Mapped,
+        None => detect(path)?,
+    };
     refuse_units(path, format, options)?;
     if options.output_tokens.is_some() && !format.may_lack_output_lengths() {
         let message = format!(
@@ -177,6 +183,11 @@ fn without_sessions(
         Format::BurstGpt => {
             let unit = options.time_unit;
             rows(Box::new(move |path| burstgpt::open(path, unit)), errors)?
+        }
+        Format::Mapped => {
+            let (map, unit) = (options.map.clone(), options.time_unit);
+            let map = map.expect("what makes this format");
+            rows(Box::new(move |path| mapped::open(path, &map, unit)), errors)?
         }
         Format::Mooncake => {
             refuse_run(path, format, options)?;
@@ -298,7 +309,12 @@ fn refuse_units(path: &Path, format: Format, options: &OpenOptions) -> Result<()
         let message = format!("this is {}: {what}", format.with_article());
         Err(InputError::in_file(path.display(), message))
     };
-    let open = [Format::Mooncake, Format::BurstGpt, Format::FiveColumn];
+    let open = [
+        Format::Mooncake,
+        Format::BurstGpt,
+        Format::FiveColumn,
+        Format::Mapped,
+    ];
     if options.time_unit.is_some() && !open.contains(&format) {
         return refuse("`time_unit` has no effect, its format says the unit of its times");
     }
@@ -490,9 +506,9 @@ mod tests {
         let usual = OpenOptions::default();
         let closed = OpenOptions {
             session_mode: SessionMode::ClosedLoop,
-            ..usual
+            ..usual.clone()
         };
-        assert!(refuse(Some(Path::new("h.yaml")), usual).contains("only TraceV2 has one"));
+        assert!(refuse(Some(Path::new("h.yaml")), usual.clone()).contains("only TraceV2 has one"));
         assert!(refuse(None, closed).contains("it has no sessions"));
         let think_time = Some(ThinkTime::Constant(5));
         assert!(
@@ -500,13 +516,13 @@ mod tests {
                 None,
                 OpenOptions {
                     think_time,
-                    ..usual
+                    ..usual.clone()
                 }
             )
             .contains("no effect")
         );
         let select = |change: fn(&mut Selection)| {
-            let mut options = usual;
+            let mut options = usual.clone();
             change(&mut options.selection);
             refuse(None, options)
         };

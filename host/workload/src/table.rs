@@ -94,15 +94,7 @@ impl Table {
     ) -> Result<Vec<Option<usize>>, InputError> {
         let found: Vec<&str> = self.header.iter().map(str::trim).collect();
         let known = |name: &str| mandatory.contains(&name) || optional.contains(&name);
-        for name in mandatory {
-            if !found.contains(name) {
-                let hint = input::nearest(name, found.iter().copied().filter(|f| !known(f)))
-                    .map_or(String::new(), |f| {
-                        format!(" (the header has \"{f}\": is that it?)")
-                    });
-                return Err(self.header_error(format!("the column \"{name}\" is missing{hint}")));
-            }
-        }
+        self.must_have(mandatory, optional)?;
         for (at, name) in found.iter().enumerate() {
             if !known(name) {
                 let valid: Vec<&str> = mandatory.iter().chain(optional).copied().collect();
@@ -119,12 +111,28 @@ impl Table {
             .collect())
     }
 
+    /// Refuses a header row that lacks one of `mandatory`; a column that is none of `optional` may
+    /// be meant.
+    fn must_have(&self, mandatory: &[&str], optional: &[&str]) -> Result<(), InputError> {
+        let found = || self.header.iter().map(str::trim);
+        let known = |name: &&str| mandatory.contains(name) || optional.contains(name);
+        let Some(name) = mandatory.iter().find(|name| !found().any(|f| f == **name)) else {
+            return Ok(());
+        };
+        let hint = input::nearest(name, found().filter(|f| !known(f)));
+        let hint = hint.map_or(String::new(), |f| {
+            format!(" (the header has \"{f}\": is that it?)")
+        });
+        Err(self.header_error(format!("the column \"{name}\" is missing{hint}")))
+    }
+
     /// As [`columns`](Self::columns), and the names of columns that are neither.
     pub(super) fn known_columns(
         &self,
         mandatory: &[&str],
         optional: &[&str],
     ) -> Result<(Vec<Option<usize>>, Vec<String>), InputError> {
+        self.must_have(mandatory, optional)?;
         let known = |name: &&str| mandatory.contains(name) || optional.contains(name);
         let names = self.header.iter().map(str::trim);
         let others: Vec<&str> = names.filter(|name| !known(name)).collect();
@@ -282,6 +290,13 @@ impl Table {
             _ => Err(self.field_error(at, "a time in whole microseconds, 0 or more")),
         }
     }
+}
+
+/// What a person should know of columns that are not read.
+pub(super) fn unread(columns: &[String]) -> Option<String> {
+    let names: Vec<String> = columns.iter().map(|name| format!("{name:?}")).collect();
+    let note = || format!("columns that have no effect here: {}", names.join(", "));
+    (!names.is_empty()).then(note)
 }
 
 /// What is wrong with bytes that are no text.

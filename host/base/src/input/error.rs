@@ -1,10 +1,23 @@
 //! What is wrong with an input, and where.
 
+use super::names::unknown;
 use super::visible::{visible, visible_message};
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use windtunnel_plugin_api::PolicyError;
+
+/// What sort of mistake an input is, for a program that goes on after some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InputErrorKind {
+    /// Anything else.
+    #[default]
+    Wrong,
+    /// A name that nothing has: most probably a slip of the pen.
+    UnknownName,
+    /// A policy used more instructions, memory or time than it may while it was loaded.
+    OverLimit,
+}
 
 /// Wrong input: a message for a person, ready to print, and its place for programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +28,7 @@ pub struct InputError {
     column: Option<u64>,
     /// The message names its place itself.
     names_place: bool,
-    over_limit: bool,
+    kind: InputErrorKind,
 }
 
 impl InputError {
@@ -33,8 +46,14 @@ impl InputError {
             line: None,
             column: None,
             names_place: true,
-            over_limit: false,
+            kind: InputErrorKind::Wrong,
         }
+    }
+
+    /// `unknown WHAT "name"; did you mean "x"? valid: a, b, c`.
+    #[must_use]
+    pub fn unknown(what: &str, name: &str, valid: &[&str]) -> Self {
+        Self::new(unknown(what, name, valid)).of_kind(InputErrorKind::UnknownName)
     }
 
     /// A message about a whole file.
@@ -68,6 +87,22 @@ impl InputError {
             ..self
         }
     }
+
+    /// The same error as one of this kind.
+    #[must_use]
+    pub fn of_kind(self, kind: InputErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The same error with what it is about in front of its message and place: `about: message`.
+    #[must_use]
+    pub fn about(self, about: impl fmt::Display) -> Self {
+        Self {
+            names_place: true,
+            message: Self::new(format!("{about}: {self}")).message,
+            ..self
+        }
+    }
 }
 
 /// A policy that cannot be loaded.
@@ -76,7 +111,10 @@ impl From<PolicyError> for InputError {
         Self {
             file: error.file().map(str::to_owned),
             line: error.line().map(u64::from),
-            over_limit: error.is_over_limit(),
+            kind: match error.is_over_limit() {
+                true => InputErrorKind::OverLimit,
+                false => InputErrorKind::Wrong,
+            },
             ..Self::new(error.message())
         }
     }
@@ -107,10 +145,10 @@ impl InputError {
         self.column
     }
 
-    /// Whether a policy used more instructions, memory or time than it may while it was loaded.
+    /// What sort of mistake it is.
     #[must_use]
-    pub fn is_over_limit(&self) -> bool {
-        self.over_limit
+    pub fn kind(&self) -> InputErrorKind {
+        self.kind
     }
 }
 
@@ -179,6 +217,22 @@ mod tests {
         let error = InputError::from(PolicyError::at("p.lua", 3, "wrong").over_limit());
         assert_eq!(error.to_string(), "p.lua:3: wrong");
         assert_eq!(places(&error), (Some("p.lua".into()), Some(3), None));
-        assert!(error.is_over_limit() && !at.is_over_limit());
+        let kinds = [error.kind(), at.kind()];
+        assert_eq!(kinds, [InputErrorKind::OverLimit, InputErrorKind::Wrong]);
+    }
+
+    #[test]
+    fn what_an_error_is_about_changes_neither_its_kind_nor_its_place() {
+        let unknown = InputError::unknown("GPU", "H10", &["H100", "A100"]).about("tp=2");
+        assert_eq!(
+            unknown.to_string(),
+            "tp=2: unknown GPU \"H10\"; did you mean \"H100\"? valid: H100, A100"
+        );
+        assert_eq!(unknown.kind(), InputErrorKind::UnknownName);
+        let at = InputError::at("p.lua", 3, 0, "wrong").about("rate=1");
+        assert_eq!(
+            (at.to_string().as_str(), at.line()),
+            ("rate=1: p.lua:3: wrong", Some(3))
+        );
     }
 }

@@ -79,12 +79,6 @@ pub fn unknown(kind: &str, name: &str, valid: &[&str]) -> String {
     )
 }
 
-/// Is a message one of [`unknown`]?
-#[must_use]
-pub fn is_unknown(message: &str) -> bool {
-    message.contains("unknown ") && message.contains("\"") && message.contains(" valid: ")
-}
-
 /// May `c` occur in a name that becomes part of paths?
 #[must_use]
 pub fn is_of_name(c: char) -> bool {

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use windtunnel_base::input::{InputError, is_unknown, plain};
+use windtunnel_base::input::{InputError, InputErrorKind, plain};
 use windtunnel_config::Defaults;
 use windtunnel_results::conditions::Condition;
 use windtunnel_results::report::machines::Machine;
@@ -304,7 +304,7 @@ impl<'a> Trials<'a> {
                 let run = match resolved {
                     Ok(run) => run,
                     // A slip of the pen is no verdict.
-                    Err(e) if is_unknown(&e.to_string()) => return Err(e),
+                    Err(e) if e.kind() == InputErrorKind::UnknownName => return Err(e),
                     Err(e) => {
                         refused.push((choice.name(self.setting), e.to_string()));
                         first_error.get_or_insert(e);
@@ -554,7 +554,7 @@ impl<'a> Trials<'a> {
         let work = || cell.resolve(&spec, &self.traces)?.run(&mut |_| ());
         let name = format!("{}, seed {seed}", choice.name(self.setting));
         let result = match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(result) => result.map_err(|e| InputError::new(format!("{name}: {e}")))?,
+            Ok(result) => result.map_err(|e| e.about(&name))?,
             Err(_) => {
                 let why = format!("{name}: the simulation broke off (see above)");
                 return Err(InputError::new(why));

@@ -6,7 +6,7 @@ use crate::spelling::FILES;
 use clap::{Arg, ArgAction};
 use std::ffi::OsString;
 use std::fmt;
-use windtunnel_base::input::{InputError, hint};
+use windtunnel_base::input::{InputError, amount, hint};
 
 /// Flags of `run` without effect in a sweep, and why.
 pub const WITHOUT_EFFECT: [(&[&str], &str); 5] = [
@@ -237,7 +237,7 @@ const MOST_STEPS: f64 = 10_000.0;
 
 /// The values of `FROM:TO:STEP`; `None` if it is something else.
 fn stepped(text: &str) -> Result<Option<Vec<String>>, String> {
-    let numbers: Option<Vec<f64>> = text.split(':').map(|n| n.parse().ok()).collect();
+    let numbers: Option<Vec<f64>> = text.split(':').map(amount).collect();
     let Some([from, to, step]) = numbers.as_deref() else {
         return Ok(None);
     };
@@ -250,7 +250,10 @@ fn stepped(text: &str) -> Result<Option<Vec<String>>, String> {
         );
     }
     // As many digits as were typed: 0.3, not 0.30000000000000004.
-    let digits = |n: &str| n.split_once('.').map_or(0, |(_, behind)| behind.len());
+    let digits = |n: &str| match n.split_once('.') {
+        Some((_, behind)) if behind.bytes().all(|b| b.is_ascii_digit()) => behind.len(),
+        _ => 0,
+    };
     let digits = text.split(':').map(digits).max().unwrap_or(0);
     let value = |k: u32| {
         let value = f64::from(k).mul_add(*step, *from);
@@ -428,6 +431,10 @@ mod tests {
             ["0.1", "0.2", "0.3", "0.4", "0.5"]
         );
         assert_eq!(values("dp=4:1:-2").unwrap(), ["4", "2"]);
+        assert_eq!(
+            values("num-requests=1k:2.5k:500").unwrap(),
+            ["1000", "1500", "2000", "2500"]
+        );
         assert_eq!(
             values("routing-scorers=queue-depth:1").unwrap(),
             ["queue-depth:1"]

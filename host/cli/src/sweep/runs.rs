@@ -196,7 +196,7 @@ pub fn check(
     for cell in cells {
         let run = cell
             .resolve(&cell.spec, traces)
-            .map_err(|e| InputError::new(format!("{}: {e}", cell.point)))?;
+            .map_err(|e| e.about(&cell.point))?;
         notes.extend(run.notes().cloned());
         let label = cell.point.parts();
         let of_run = run.deployment().machines().iter();

@@ -1,6 +1,6 @@
 //! Communication between the GPUs of an instance, as the trained-physics models count it.
 
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 
 /// How the experts of an MoE model that is also data parallel exchange tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,7 @@ impl Exchange {
             .map(|(_, exchange)| *exchange)
             .ok_or_else(|| {
                 let valid = COMM_BACKENDS.map(|(name, _)| name);
-                InputError::new(unknown(
-                    "expert communication backend",
-                    comm_backend,
-                    &valid,
-                ))
+                InputError::unknown("expert communication backend", comm_backend, &valid)
             })
     }
 }

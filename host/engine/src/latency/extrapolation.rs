@@ -1,7 +1,7 @@
 //! What to make of a step that nobody measured.
 
 use std::str::FromStr;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 
 /// What happens to a step that lies outside of what was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,6 @@ impl FromStr for Extrapolation {
     fn from_str(name: &str) -> Result<Self, InputError> {
         let found = Self::ALL.into_iter().find(|e| e.name() == name);
         let valid = Self::ALL.map(Self::name);
-        found.ok_or_else(|| InputError::new(unknown("`extrapolation`", name, &valid)))
+        found.ok_or_else(|| InputError::unknown("`extrapolation`", name, &valid))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 
 /// A step-time model by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,6 @@ impl FromStr for LatencyModelKind {
     fn from_str(name: &str) -> Result<Self, InputError> {
         let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
         let valid = Self::ALL.map(Self::name);
-        found.ok_or_else(|| InputError::new(unknown("latency model", name, &valid)))
+        found.ok_or_else(|| InputError::unknown("latency model", name, &valid))
     }
 }

@@ -1,6 +1,6 @@
 //! The data types of a KV cache.
 
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_config::ModelArch;
 
 /// What the checkpoint says, else 16 bits.
@@ -31,8 +31,11 @@ pub(super) fn element_bytes(
         Some((_, None)) => Ok(model.map_or(2.0, ModelArch::kv_element_bytes)),
         None => {
             let valid = KV_CACHE_DTYPES.map(|(known, _)| known);
-            let message = unknown("data type of the KV cache", name, &valid);
-            Err(InputError::new(message))
+            Err(InputError::unknown(
+                "data type of the KV cache",
+                name,
+                &valid,
+            ))
         }
     }
 }

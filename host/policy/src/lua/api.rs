@@ -53,7 +53,7 @@ mod tests {
         }
         let names: Vec<&str> = globals().collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-        assert!(run("return { x = print }").is_err_and(|e| e.contains("unknown global")));
+        assert!(run("return { x = require }").is_err_and(|e| e.contains("unknown global")));
     }
 
     #[test]

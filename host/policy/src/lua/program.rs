@@ -2,6 +2,7 @@
 
 use super::asked::{ASKED, Asked};
 use super::fields::{self, Get, GetQueue, ScriptField};
+use super::script_log::ScriptLog;
 use super::weights::Weights;
 use super::{LONGEST_TEXT, name_texts, tokens};
 use crate::param::{self, Param};
@@ -32,6 +33,8 @@ pub struct Program {
     pub trusted: bool,
     /// Units it may spend in one run.
     pub run_units: i64,
+    /// Where it prints.
+    pub log: ScriptLog,
     pub(super) mentions: Mentions,
     pub(super) weights: Weights,
     /// Name of the first parameter of its function `score`.
@@ -149,6 +152,7 @@ impl Program {
             ));
         }
         Ok(Self {
+            log: ScriptLog::default(),
             mentions: Mentions::of(&text, tokens),
             weights,
             score_takes: tokens.and_then(|tokens| first_parameter(tokens, "score")),

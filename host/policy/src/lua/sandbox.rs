@@ -151,6 +151,12 @@ fn host_functions(
     let host = lua.create_table()?;
     prices(lua, &host, budget)?;
     messages(lua, &host, program)?;
+    let (log, name) = (program.log.clone(), program.name.clone());
+    let print = move |_: &Lua, line: LuaString| {
+        log.print(&name, &line_of(&line));
+        Ok(())
+    };
+    host.raw_set("print", lua.create_function(print)?)?;
 
     let or_reason = |answer: Option<f64>| -> AnswerOrReason {
         match answer {
@@ -229,6 +235,16 @@ fn host_functions(
         lua.create_function(|_, value: Value| Ok(hash(&value)))?,
     )?;
     Ok(host)
+}
+
+/// Bytes of a printed line that are kept.
+const LONGEST_LINE: usize = 1000;
+
+/// A text of a script as one line of a log.
+fn line_of(text: &LuaString) -> String {
+    let bytes = text.as_bytes();
+    let line = String::from_utf8_lossy(&bytes[..bytes.len().min(LONGEST_LINE)]);
+    line.replace(|c: char| c.is_control() && c != '\t', " ")
 }
 
 /// What wrapped functions charge and note.

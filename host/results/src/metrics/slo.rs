@@ -86,6 +86,19 @@ impl SloTargets {
                 Some((class, duration)) => (Some(class.trim()), duration.trim()),
                 None => (None, part),
             };
+            if let Some(name) = class.filter(|name| is_statistic(name)) {
+                let figure = match dimension {
+                    // A request's mean gap.
+                    Dimension::Itl => "tpot",
+                    Dimension::Ttft | Dimension::E2e => dimension.name(),
+                };
+                let name = name.to_lowercase();
+                return Err(InputError::new(format!(
+                    "{flag}: found \"{part}\", expected a target of each request, as {duration} or class={duration}; \
+                     a target of a statistic is of the run: `slo` '{figure}.{name}<{duration}' of a plan finds a cluster \
+                     that meets it, `fail_if` '{figure}.{name}>{duration}' fails a run that does not"
+                )));
+            }
             if class == Some("") {
                 return Err(InputError::new(format!(
                     "{flag}: expected class=duration, found \"{part}\""
@@ -169,6 +182,15 @@ impl SloTargets {
         let gates = Dimension::ALL.map(|d| self.target_us(class, d));
         gates.iter().any(Option::is_some).then_some(gates)
     }
+}
+
+/// Is this no class but a statistic of many requests: `p99`, `mean`?
+fn is_statistic(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let percentile = name
+        .strip_prefix('p')
+        .is_some_and(|n| n.parse::<f64>().is_ok());
+    percentile || ["avg", "max", "mean", "median", "min"].contains(&name.as_str())
 }
 
 /// The class's name in reports: `default` for none.
@@ -419,6 +441,7 @@ mod tests {
         };
         insta::assert_snapshot!(error("critical=100"), @r#"--slo-ttft: expected a duration like 100ms, 5s or 1m30s, found "100""#);
         insta::assert_snapshot!(error("critical=0s"), @r#"--slo-ttft: a target must be above 0, found "0s""#);
+        insta::assert_snapshot!(error("p99=500ms"), @r#"--slo-ttft: found "p99=500ms", expected a target of each request, as 500ms or class=500ms; a target of a statistic is of the run: `slo` 'ttft.p99<500ms' of a plan finds a cluster that meets it, `fail_if` 'ttft.p99>500ms' fails a run that does not"#);
         insta::assert_snapshot!(error("=1s"), @r#"--slo-ttft: expected class=duration, found "=1s""#);
         insta::assert_snapshot!(error("a=1s,a=2s"), @r#"--slo-ttft: class "a" is given twice"#);
         insta::assert_snapshot!(error("1s,2s"), @"--slo-ttft: two durations without a class");

@@ -71,6 +71,26 @@ pub fn capex_usd(machines: &[Machine]) -> Option<u64> {
     all.filter(|_| !machines.is_empty())
 }
 
+/// A line with the output tokens per second of a GPU, of all together `tokens_per_s`, where it is
+/// known how many there are.
+pub(super) fn per_gpu(
+    machines: &[Machine],
+    tokens_per_s: f64,
+    digits: fn(f64) -> String,
+    count: fn(u64) -> String,
+) -> String {
+    let n = gpus(machines);
+    let each = digits(tokens_per_s / n as f64);
+    match n {
+        0 => String::new(),
+        1 => format!("\nPer GPU:    {each} output tokens/s on 1 GPU"),
+        _ => format!(
+            "\nPer GPU:    {each} output tokens/s on each of {} GPUs",
+            count(n)
+        ),
+    }
+}
+
 /// Reads a column off a run's machines.
 type Column = fn(&[Machine]) -> String;
 

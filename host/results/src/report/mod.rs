@@ -26,6 +26,7 @@ mod tiers;
 pub mod time_series;
 pub mod timeline;
 mod upkeep;
+pub mod width;
 pub mod xpusim;
 
 #[cfg(test)]

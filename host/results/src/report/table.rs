@@ -1,14 +1,16 @@
-//! The report for people: a few tables at most 100 columns wide, plain text without colours.
+//! The report for people: a few tables, plain text without colours.
 
+use super::machines::per_gpu;
+use super::width::{fit, left_out};
+pub use super::width::{styled, whole};
 use super::{Results, gateway, instance_name, scaling, tiers, upkeep};
 use crate::metrics::drafts::Drafts;
 use crate::metrics::groups::{Group, fairness};
 use crate::metrics::measured::Measured;
 use crate::metrics::stats::{Distribution, Ints, Spread};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
 
-const WIDTH: u16 = 100;
 /// Tables stop here; the rest is told in one line.
 const MOST_ROWS: usize = 32;
 
@@ -96,27 +98,6 @@ fn or_dash(value: Option<f64>, show: fn(f64) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
 
-/// A table in the house's style, as wide as it may be.
-pub fn styled(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(header.to_vec());
-    table
-}
-
-/// The table with these columns as wide as what is in them: names are not cut.
-pub fn whole(mut table: Table, columns: &[usize]) -> Table {
-    for index in columns {
-        if let Some(column) = table.column_mut(*index) {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table
-}
-
 /// A table of numbers after the first column.
 fn table(header: &[&str]) -> Table {
     let mut table = styled(header);
@@ -126,16 +107,21 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// The table without blanks at the ends of its lines, and what did not fit in.
-fn finish(table: &Table, left_out: usize) -> String {
+/// The table without blanks at the ends of its lines, and what did not fit in: rows, and columns,
+/// of which the `least_wanted` go first.
+fn finish(mut table: Table, more_rows: usize, least_wanted: &[&str]) -> String {
+    let hidden = left_out(&fit(&mut table, least_wanted, &[]));
     let mut text = table
         .to_string()
         .lines()
         .map(str::trim_end)
         .collect::<Vec<_>>()
         .join("\n");
-    if left_out > 0 {
-        let _ = write!(text, "\n... and {left_out} more");
+    if more_rows > 0 {
+        let _ = write!(text, "\n... and {more_rows} more");
+    }
+    if !hidden.is_empty() {
+        let _ = write!(text, "\n{hidden}");
     }
     text
 }
@@ -165,12 +151,13 @@ fn overview(results: &Results<'_>) -> String {
         }
     }
     let mut text = format!(
-        "Requests:   {} arrived: {}\nThroughput: {} requests/s, {} output tokens/s over the whole run ({} simulated seconds)",
+        "Requests:   {} arrived: {}\nThroughput: {} requests/s, {} output tokens/s over the whole run ({} simulated seconds){}",
         count(s.arrivals),
         ends.join(", "),
         digits(c.responses_per_sec()),
         digits(c.tokens_per_sec()),
         digits(c.duration_s()),
+        per_gpu(&results.inputs.machines, c.tokens_per_sec(), digits, count),
     );
     if let Some(w) = &s.arrival_window {
         let _ = write!(
@@ -321,7 +308,7 @@ fn latencies(results: &Results<'_>) -> String {
         let cells = all.iter().map(|s| or_dash(s.figure(value), digits));
         table.add_row(std::iter::once(name.to_owned()).chain(cells));
     }
-    let text = finish(&table, 0);
+    let text = finish(table, 0, &["Scheduling delay", "ITL"]);
     let (completed, arrived) = (l.e2e.count, results.summary.arrivals);
     match completed {
         _ if completed == arrived => text,
@@ -373,7 +360,8 @@ fn instances(results: &Results<'_>) -> String {
         ]);
         table.add_row(row);
     }
-    finish(&table, all.len().saturating_sub(MOST_ROWS))
+    let least_wanted = ["Share", "Preempted", "KV peak", "Queue", "Pool", "Hit rate"];
+    finish(table, all.len().saturating_sub(MOST_ROWS), &least_wanted)
 }
 
 fn groups(kind: &str, groups: &[Group]) -> String {
@@ -402,7 +390,8 @@ fn groups(kind: &str, groups: &[Group]) -> String {
             ms(&g.e2e_us, |d| d.p99),
         ]);
     }
-    let table = finish(&table, groups.len().saturating_sub(MOST_ROWS));
+    let least_wanted = ["E2E mean", "TTFT mean", "Output tokens", "Arrived"];
+    let table = finish(table, groups.len().saturating_sub(MOST_ROWS), &least_wanted);
     format!("By {} (latencies in ms)\n{table}", kind_in_text(kind))
 }
 

@@ -3,8 +3,9 @@
 
 use super::{Body, Candidate};
 use crate::report::ProblemKind;
+use crate::shipped;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use windtunnel_base::input::{
     InputError, LARGEST_SCRIPT, LARGEST_SPEC, folder_of, hint, inside, open_regular, plain,
     read_text_up_to,
@@ -31,6 +32,11 @@ impl Candidate {
         match Reference::parse(text) {
             Reference::Name(name) => {
                 if !Hook::ALL.iter().any(|h| names(*h).contains(&name.as_str())) {
+                    // A reference policy that fills several hooks.
+                    if let Some((_, bundle)) = shipped::reference(&name) {
+                        candidate.body = Body::Bundle(bundle, PathBuf::new());
+                        return Ok(candidate);
+                    }
                     let all = Hook::ALL.into_iter().flat_map(names);
                     let hint = hint(" ", &name, all);
                     return Err(InputError::new(format!(

@@ -6,6 +6,7 @@ use crate::{Split, Suite};
 use std::fmt::Write;
 use windtunnel_base::input::{in_html, visible};
 use windtunnel_results::report::table::{styled, whole};
+use windtunnel_results::report::width::{fit, left_out};
 
 /// Why a score may differ from that of `windtunnel score`.
 const FULL: &str = "Entries are scored to the end (the stage full), however bad they look; \"windtunnel score\" stops what is far behind earlier, with a score below -99, unless it is asked for that stage.";
@@ -20,7 +21,7 @@ fn legend(suite: &Suite) -> String {
         ),
     };
     format!(
-        "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere. \
+        "Score: 100 x mean log-ratio of costs to the best reference policy of each scenario{losses}; 0 = as good as the best of them everywhere, higher is better. \
          ± 95 % interval over seeds. Gap: train - val, ± 95 % interval over their scenarios; ! = more than chance. {FULL}"
     )
 }
@@ -85,10 +86,17 @@ pub fn table(suite: &Suite, rows: &[Row], by: Split) -> String {
     for (k, row) in rows.iter().enumerate() {
         table.add_row(cells(k, row, by));
     }
+    let last = splits(by).pop().map_or("", Split::name);
+    let hidden = left_out(&fit(&mut table, &["From", "Gap", last], &["From"]));
+    let hidden = match hidden.is_empty() {
+        true => hidden,
+        false => hidden + "\n",
+    };
+    let scores: Vec<usize> = (0..header.len() - 1).collect();
     format!(
-        "{}, by {by}\n{}\n{}\n{}\n",
+        "{}, by {by}, higher is better\n{}\n{hidden}{}\n{}\n",
         suite.label(),
-        whole(table, &[1]),
+        whole(table, &scores),
         salts(rows),
         FULL.replacen("; ", ";\n", 1)
     )

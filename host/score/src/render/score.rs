@@ -6,6 +6,7 @@ use crate::report::Fresh;
 use crate::{Problem, Report};
 use std::fmt::Write;
 use windtunnel_results::report::table::{styled, whole};
+use windtunnel_results::report::width::{fit, left_out};
 
 /// Why the score of a candidate that was stopped is not the one that it has elsewhere.
 const STOPPED: &str = "Who is stopped scores below -99, behind all that went on. The score of all scenarios is that of the stage full,\n\
@@ -32,21 +33,36 @@ fn or_dash(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
 
+/// A score as a ratio of costs, in words.
+fn ratio(score: f64) -> String {
+    let factor = (score.abs() / 100.0).exp();
+    match format!("{factor:.2}") {
+        same if same == "1.00" => "the same cost".to_owned(),
+        times if score > 0.0 => format!("{times}x less cost"),
+        times => format!("{times}x the cost"),
+    }
+}
+
 /// The whole report.
 #[must_use]
 pub fn text(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} on {} {}: score {} ({})",
+        "{} on {} {}: score {}{} ({})",
         report.candidate,
         report.suite,
         report.split,
         signed(report.score),
+        if report.ok && report.stopped.is_none() {
+            format!(", {}", ratio(report.score))
+        } else {
+            String::new()
+        },
         verdict(report)
     );
     if report.ok && report.stopped.is_none() {
-        text += "0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost; TTFT in ms\n";
+        text += "higher is better: 0 = as good as the best tuned reference in every scenario; +1 = 1 % less cost; TTFT in ms\n";
     }
     if report.stopped.is_some() {
         text += STOPPED;
@@ -95,7 +111,12 @@ pub fn text(report: &Report) -> String {
                 its,
             ]);
         }
+        let least_wanted = ["Lost", "TTFT p50", its, own, "SLO met"];
+        let hidden = left_out(&fit(&mut table, &least_wanted, &[]));
         let _ = writeln!(text, "{}", whole(table, &[0, 7]));
+        if !hidden.is_empty() {
+            let _ = writeln!(text, "{hidden}");
+        }
     } else if !report.scenarios.is_empty() {
         let mut table = styled(&["Scenario", "Score"]);
         for s in &report.scenarios {
@@ -180,7 +201,7 @@ fn short<'a>(names: &[&'a str]) -> Vec<&'a str> {
 #[must_use]
 pub fn comparison(c: &Comparison) -> String {
     let mut text = format!(
-        "{} {}, {} per scenario. Costs relative to {}: +1 = about 1 % less, ± 95 % interval,\n▲ surely better, ▼ surely worse\n",
+        "{} {}, {} per scenario. Costs relative to {}: higher is better, +1 = about 1 % less,\n± 95 % interval, ▲ surely better, ▼ surely worse\n",
         c.suite,
         c.split,
         if c.seeds == 1 {

@@ -8,14 +8,22 @@ use windtunnel_results::report::table::styled;
 /// A line about the progress of the search.
 #[must_use]
 pub fn progress(progress: &TuneProgress) -> String {
-    let best = match progress.best {
+    format!(
+        "{}: {} of {} points, best so far: {}",
+        progress.what,
+        progress.done,
+        progress.of,
+        best(progress)
+    )
+}
+
+/// What the best point is worth.
+#[must_use]
+pub fn best(progress: &TuneProgress) -> String {
+    match progress.best {
         Some(gain) => format!("{} on the present values", signed(gain)),
         None => "the present values".into(),
-    };
-    format!(
-        "{}: {} of {} points, best so far: {best}",
-        progress.what, progress.done, progress.of
-    )
+    }
 }
 
 fn list(values: &Values) -> String {
@@ -34,7 +42,7 @@ fn scored(s: &Scored) -> String {
 #[must_use]
 pub fn text(tuned: &TuneResult) -> String {
     let mut text = format!(
-        "{} on {}: {} points tried, the best {} and the present values run in full, the best by train and val first\n",
+        "{} on {}: {} points tried, the best {} and the present values run in full, the best by train and val first; higher is better\n",
         tuned.policy,
         tuned.suite,
         tuned.evaluations,

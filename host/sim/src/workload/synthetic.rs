@@ -62,12 +62,14 @@ pub(crate) fn measured_us(run: &RunSpec) -> Option<[i64; 2]> {
     (!run.outputs.summary_only).then_some(us)
 }
 
-/// Requests at a rate, with the lengths of the run or of a preset.
+/// Requests at a rate, with the lengths of the run or of a preset; `evenly` spaced if the run does
+/// not say how.
 pub(super) fn at_a_rate(
     run: &RunSpec,
     given: &Given,
     defaults: &Defaults,
     horizon_us: i64,
+    evenly: bool,
 ) -> Result<Opened, InputError> {
     let w = &run.workload;
     let (prefix_tokens, prompt, output) = lengths(w, given, defaults)?;
@@ -80,7 +82,7 @@ pub(super) fn at_a_rate(
         "with `duration`, which says when the last request comes",
     )?;
     // As many as there can be: the time cuts them.
-    let burstiness = burstiness(w);
+    let burstiness = burstiness(w, evenly);
     given.reject_unless(
         &["burstiness"],
         w.arrivals != Some(ArrivalsSpec::Constant),
@@ -115,7 +117,7 @@ pub(super) fn at_a_rate(
     let pace = match at_once {
         true => "at once".to_owned(),
         false => match burstiness {
-            None => format!("at {rate} request/s"),
+            None => format!("at {rate} request/s (evenly spaced)"),
             Some(1.0) => format!("at {rate} request/s (Poisson)"),
             Some(b) => format!("at {rate} request/s (burstiness {b})"),
         },
@@ -127,11 +129,15 @@ pub(super) fn at_a_rate(
     ))
 }
 
-/// Shape of the gaps between requests; `None` = they are equal.
-fn burstiness(w: &WorkloadSpec) -> Option<f64> {
+/// Shape of the gaps between requests; `None` = they are equal, as they are by default if they come
+/// `evenly`.
+fn burstiness(w: &WorkloadSpec, evenly: bool) -> Option<f64> {
     match (w.arrivals, w.burstiness) {
+        (_, Some(given)) => Some(given),
         (Some(ArrivalsSpec::Poisson), None) => Some(1.0),
-        (_, given) => given,
+        (Some(ArrivalsSpec::Constant), None) => None,
+        // A load generator says how they come.
+        (None, None) => (!evenly && w.load_generator.is_none()).then_some(1.0),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::row::{Row, RowReader};
 use crate::limits::MAX_TOKENS;
-use crate::table::Table;
+use crate::table::{Table, unread};
 use jiff::{Timestamp, civil, tz::TimeZone};
 use std::path::Path;
 use windtunnel_base::input::InputError;
@@ -19,7 +19,7 @@ pub(crate) const OPTIONAL: [&str; 1] = ["NumImages"];
 /// Reads the rows of an Azure trace.
 pub(crate) fn open(path: &Path) -> Result<Box<dyn RowReader>, InputError> {
     let table = Table::open(path)?;
-    let at = table.columns(&COLUMNS, &OPTIONAL)?;
+    let (at, others) = table.known_columns(&COLUMNS, &OPTIONAL)?;
     let [time, prompt, output] = [0, 1, 2].map(|k: usize| at[k].expect("mandatory"));
     Ok(Box::new(Azure {
         table,
@@ -27,6 +27,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn RowReader>, InputError> {
         prompt,
         output,
         images: at[3],
+        unread: unread(&others),
     }))
 }
 
@@ -36,6 +37,8 @@ struct Azure {
     prompt: usize,
     output: usize,
     images: Option<usize>,
+    /// What a person should know of the other columns.
+    unread: Option<String>,
 }
 
 impl RowReader for Azure {
@@ -43,6 +46,10 @@ impl RowReader for Azure {
         self.table
             .advance_or_row_error()
             .map(|next| next.map(|good| good.and_then(|()| self.read())))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.unread.iter().cloned().collect()
     }
 }
 
@@ -66,7 +73,7 @@ impl Azure {
 }
 
 /// A wall-clock time, with or without its distance from UTC, in units of 100 ns.
-fn ticks(text: &str) -> Option<i64> {
+pub(super) fn ticks(text: &str) -> Option<i64> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
     let time: Timestamp = text

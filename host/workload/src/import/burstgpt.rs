@@ -7,7 +7,7 @@
 use super::row::{Labels, Row, RowReader};
 use super::units::{Clock, Stamp, TimeUnit};
 use crate::limits::MAX_TOKENS;
-use crate::table::Table;
+use crate::table::{Table, unread};
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
@@ -26,7 +26,7 @@ pub(crate) const OPTIONAL: [&str; 2] = ["Session ID", "Elapsed time"];
 /// Reads the rows of a BurstGPT trace, whose time stamps are in `unit`.
 pub(crate) fn open(path: &Path, unit: Option<TimeUnit>) -> Result<Box<dyn RowReader>, InputError> {
     let table = Table::open(path)?;
-    let at = table.columns(&COLUMNS, &OPTIONAL)?;
+    let (at, others) = table.known_columns(&COLUMNS, &OPTIONAL)?;
     let must = |k: usize| at[k].expect("mandatory");
     Ok(Box::new(BurstGpt {
         clock: Clock::new(unit, TimeUnit::Seconds),
@@ -37,6 +37,7 @@ pub(crate) fn open(path: &Path, unit: Option<TimeUnit>) -> Result<Box<dyn RowRea
         log: must(5),
         session: at[6],
         elapsed: at[7],
+        unread: unread(&others),
         table,
     }))
 }
@@ -51,6 +52,8 @@ struct BurstGpt {
     log: usize,
     session: Option<usize>,
     elapsed: Option<usize>,
+    /// What a person should know of the other columns.
+    unread: Option<String>,
 }
 
 impl RowReader for BurstGpt {
@@ -61,7 +64,8 @@ impl RowReader for BurstGpt {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.clock.note().into_iter().collect()
+        let notes = self.clock.note().into_iter();
+        notes.chain(self.unread.clone()).collect()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod held;
 pub(crate) mod inference_perf_report;
 mod lines;
 mod llmservingsim;
+pub(crate) mod mapped;
 pub mod mooncake;
 mod payload;
 pub mod row;
@@ -32,6 +33,7 @@ pub mod vllm_bench;
 pub(crate) mod weka;
 
 pub use cut::{Cut, Rewind, Selection};
+pub use mapped::ColumnMap;
 pub use row_errors::RowErrors;
 pub use rows::Rows;
 pub use units::TimeUnit;

@@ -4,7 +4,7 @@ use super::held::{Turn, Turns};
 use super::row_errors::RowErrors;
 use super::turn_sessions::{no_times, repeat_where_lengths_allow, sessions_of};
 use crate::limits::MAX_TOKENS;
-use crate::table::Table;
+use crate::table::{Table, unread};
 use std::path::Path;
 use windtunnel_base::input::InputError;
 
@@ -62,16 +62,8 @@ pub(super) fn read(
     if at[2].is_none() {
         notes.push(no_times("there is no column arrived_at"));
     }
-    let unread: Vec<String> = others
-        .iter()
-        .filter(|name| !REDUNDANT.contains(&name.as_str()))
-        .map(|name| format!("{name:?}"))
-        .collect();
-    if !unread.is_empty() {
-        notes.push(format!(
-            "columns that have no effect here: {}",
-            unread.join(", ")
-        ));
-    }
+    let mut others = others;
+    others.retain(|name| !REDUNDANT.contains(&name.as_str()));
+    notes.extend(unread(&others));
     Ok(turns)
 }

@@ -12,7 +12,7 @@ use super::super::xpu_roofline::XpuRoofline;
 use super::longest::fit_model_len;
 use super::stages;
 use std::sync::Arc;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::{InputError, InputErrorKind, unknown};
 use windtunnel_config::{Hardware, Upkeep, Xpu, XpuModel, layers_per_stage};
 
 /// Is it meant? It is where nothing else is said of a model that only its catalog knows.
@@ -39,7 +39,8 @@ pub(super) fn resolve(setup: &Setup) -> Result<Resolved, InputError> {
         let message = unknown("model of xpu-roofline", &setup.model, &names);
         return Err(InputError::new(format!(
             "{message}; another one is an entry of `xpu_roofline` in a file of defaults"
-        )));
+        ))
+        .of_kind(InputErrorKind::UnknownName));
     };
     let Some(gpu) = &setup.gpu else {
         return Err(InputError::new(format!(

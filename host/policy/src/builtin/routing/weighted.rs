@@ -15,7 +15,7 @@ use super::scorers::{self, Decision, Scorer, Settings};
 use super::two_weights::TwoWeights;
 use crate::builtin::policy::{BuiltIn, Make, Values};
 use crate::param::Param;
-use windtunnel_base::input::{InputError, unknown};
+use windtunnel_base::input::InputError;
 use windtunnel_plugin_api::{
     ClusterView, Event, Interests, PolicyError, RequestView, Route, Router,
 };
@@ -260,7 +260,7 @@ pub fn scorer_params<'a>(
     for (name, weight) in named {
         let Some(scorer) = SCORERS.iter().find(|scorer| scorer.name == name) else {
             let names: Vec<&str> = SCORERS.iter().map(|scorer| scorer.name).collect();
-            return Err(InputError::new(unknown("scorer", name, &names)));
+            return Err(InputError::unknown("scorer", name, &names));
         };
         if !(weight.is_finite() && weight > 0.0) {
             return Err(InputError::new(format!(

@@ -205,7 +205,7 @@ fn globals(out: &mut String, hooks: &[Hook]) {
     let standard: Vec<String> = STANDARD.iter().map(|name| format!("`{name}`")).collect();
     let _ = writeln!(
         out,
-        "* Of Luau's own: {}. Nothing else is there: no `require`, `print`, `os`, `io`. All of these are read-only.\n",
+        "* Of Luau's own: {}. Nothing else is there: no `require`, `os`, `io`. All of these are read-only.\n",
         standard.join(", ")
     );
     out.push_str(

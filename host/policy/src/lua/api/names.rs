@@ -379,6 +379,7 @@ pub const STANDARD: &[&str] = &[
     "next",
     "pairs",
     "pcall",
+    "print",
     "rawequal",
     "rawget",
     "rawlen",

@@ -1,15 +1,16 @@
 //! The table of a sweep for people: a line per point, the seeds summed up, the best values marked.
 
 use super::{Clock, NOT_SERVED, Row};
+use crate::report::width::{left_out, width};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::collections::BTreeMap;
-
-const WIDTH: usize = 100;
 
 /// Lists in dimensions are broken into lines of this length when the table gets too wide.
 const LINE: usize = 24;
 /// What goes first when the table gets too wide.
 const LEAST_WANTED: [&str; 3] = ["ttft_p50_ms", "tpot_mean_ms", "cache_hit_rate"];
+/// What goes after the deviations.
+const LESS_WANTED: [&str; 4] = ["capex_usd", PER_GPU, "e2e_p99_ms", "fitness"];
 
 /// Shown where the rows differ in their GPUs.
 const PER_GPU: &str = "output_tokens_per_s_per_gpu";
@@ -236,10 +237,11 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
         deviations: seeds > 1,
         broken: false,
     };
+    let mut hidden = Vec::new();
     if wanted.is_empty() {
-        drawing.narrow();
+        hidden = drawing.narrow();
     } else {
-        drawing.broken = drawing.width() > WIDTH;
+        drawing.broken = drawing.width() > width();
     }
     let deviation = if drawing.deviations {
         " ±standard deviation"
@@ -260,10 +262,31 @@ pub fn table(dimensions: &[&str], rows: &[Row], wanted: &[String]) -> String {
         last.push_str(&format!("\nmean{deviation} of {seeds} seeds"));
     }
     let text = drawing.text();
-    if text.contains('*') && dimensions.len() > 1 {
-        last.push_str(&format!("; * best for its {}", dimensions[0]));
-    } else if text.contains('*') {
-        last.push_str("; * best");
+    if text.contains('*') {
+        let of = match dimensions.len() {
+            2.. => format!(" for its {}", dimensions[0]),
+            _ => String::new(),
+        };
+        last.push_str(&format!("\n* best{of}: {}", drawing.best_is()));
+    }
+    if let (Some(row), Clock::Real) = (rows.first(), clock) {
+        let alike = |name: &str| {
+            (!differ(name))
+                .then(|| row.machine(name))
+                .filter(|v| !v.is_empty())
+        };
+        let gpus = alike("gpus").zip(alike("gpu"));
+        let tensor = alike("tensor_parallelism").map(|tp| format!("TP {tp}"));
+        let gpus = gpus.map(|(n, gpu)| format!("{n} x {gpu}"));
+        let model = alike("latency_model").map(|model| format!("latency model {model}"));
+        let all: Vec<String> = gpus.into_iter().chain(tensor).chain(model).collect();
+        if !all.is_empty() {
+            last.push_str(&format!("\nall on {}", all.join(", ")));
+        }
+    }
+    let hidden = left_out(&hidden);
+    if !hidden.is_empty() {
+        last.push_str(&format!("\n{hidden}"));
     }
     format!("{text}\n{last}\n")
 }
@@ -282,18 +305,36 @@ struct Drawing<'a> {
 
 impl Drawing<'_> {
     /// Leaves things out until it fits: first columns, then the deviations, which tell what a
-    /// difference is worth.
-    fn narrow(&mut self) {
-        let mut out = LEAST_WANTED.iter();
-        while self.width() > WIDTH {
+    /// difference is worth, then more columns. Gives the titles of the columns.
+    fn narrow(&mut self) -> Vec<String> {
+        let (mut first, mut then) = (LEAST_WANTED.iter(), LESS_WANTED.iter());
+        let mut hidden = Vec::new();
+        while self.width() > width() {
             if !std::mem::replace(&mut self.broken, true) {
                 continue;
             }
-            match out.next() {
-                Some(metric) => self.columns.retain(|c| c.metric != *metric),
-                None if self.deviations => self.deviations = false,
-                None => return,
-            }
+            let metric = match first.next() {
+                Some(metric) => metric,
+                None if std::mem::replace(&mut self.deviations, false) => continue,
+                None => match then.next() {
+                    Some(metric) => metric,
+                    None => break,
+                },
+            };
+            let out = self.columns.iter().filter(|c| c.metric == *metric);
+            hidden.extend(out.map(|column| column.title.to_owned()));
+            self.columns.retain(|c| c.metric != *metric);
+        }
+        hidden
+    }
+
+    /// Which values of the columns are marked.
+    fn best_is(&self) -> &'static str {
+        let has = |best| self.columns.iter().any(|c| c.best == best);
+        match (has(Best::Highest), has(Best::Lowest)) {
+            (true, true) => "the highest rates and shares, the lowest of all others",
+            (true, false) => "the highest",
+            (false, _) => "the lowest",
         }
     }
 
