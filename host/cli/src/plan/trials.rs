@@ -1,8 +1,8 @@
 //! The runs of a plan: command lines of `run`, each with a size or a load of its own.
 
+use crate::caller::Caller;
 use crate::effects::Explicit;
 use crate::plan_args::PlanArgs;
-use crate::print::say;
 use crate::sweep::{Cell, Digests, Grid, Point, Shared, cell};
 use clap::ArgMatches;
 use std::collections::BTreeMap;
@@ -161,6 +161,7 @@ pub struct Trials<'a> {
     conditions: &'a [Condition],
     pub setting: &'a Setting,
     command: Mutex<clap::Command>,
+    caller: &'a Caller<'a>,
     traces: Traces,
     digests: Mutex<Digests>,
     known: Mutex<BTreeMap<String, Trial>>,
@@ -189,6 +190,7 @@ impl<'a> Trials<'a> {
         conditions: &'a [Condition],
         setting: &'a Setting,
         command: clap::Command,
+        caller: &'a Caller<'a>,
     ) -> Self {
         Self {
             shared,
@@ -196,6 +198,7 @@ impl<'a> Trials<'a> {
             conditions,
             setting,
             command: Mutex::new(command),
+            caller,
             traces: Traces::default(),
             digests: Mutex::default(),
             known: Mutex::default(),
@@ -239,7 +242,7 @@ impl<'a> Trials<'a> {
         file.set_len(whole as u64).map_err(|e| cannot(&e))?;
         self.file = Some(Mutex::new(file));
         if whole > 0 {
-            say(&format!(
+            (self.caller.say)(&format!(
                 "{} runs are known already",
                 held(&self.known).len()
             ));
@@ -525,7 +528,8 @@ impl<'a> Trials<'a> {
         }
         let mut spec = cell.spec.clone();
         spec.seed = Some(seed);
-        let work = || cell.resolve(&spec, &self.traces)?.run(&mut |_| ());
+        self.caller.go_on()?;
+        let work = || self.caller.run(cell.resolve(&spec, &self.traces)?);
         let name = format!("{}, seed {seed}", choice.name(self.setting));
         let result = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => result.map_err(|e| InputError::new(format!("{name}: {e}")))?,

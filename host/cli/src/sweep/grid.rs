@@ -176,6 +176,8 @@ impl Axis {
             true => ';',
             false => ',',
         };
+        // One behind the last value makes a list of it, if it contains commas.
+        let values = values.strip_suffix(';').unwrap_or(values);
         let values: Vec<String> = values
             .split(separator)
             .map(|v| v.trim().to_owned())
@@ -428,6 +430,10 @@ mod tests {
             ["0.1", "0.2", "0.3", "0.4", "0.5"]
         );
         assert_eq!(values("dp=4:1:-2").unwrap(), ["4", "2"]);
+        assert_eq!(
+            values("routing-scorers=queue-depth:1,load-balance:1;").unwrap(),
+            ["queue-depth:1,load-balance:1"]
+        );
         assert_eq!(
             values("routing-scorers=queue-depth:1").unwrap(),
             ["queue-depth:1"]
