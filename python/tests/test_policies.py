@@ -20,9 +20,9 @@ def test_a_text_is_a_policy() -> None:
     text = windtunnel.run(MODEL, **FLAGS, routing_policy=windtunnel.Lua(LEAST, "mine"))
     built_in = windtunnel.run(MODEL, **FLAGS, routing_policy=windtunnel.Lua("return { route = function() return 1 end }"))
     assert [one["routed_requests"] for one in built_in["instances"]] == [200, 0, 0, 0]
-    assert text["setup"]["policies"]["routing"].startswith("mine@")
+    assert text["setup"]["routing_policy"].startswith("mine@")
     assert text == windtunnel.run(MODEL, **FLAGS, routing_policy=windtunnel.Lua(LEAST, "mine"))
-    with pytest.raises(windtunnel.InputError, match=r"mine@[0-9a-f]+\.lua:1"):
+    with pytest.raises(windtunnel.InputError, match=r'mine@[0-9a-f]+\.lua: unknown hook "rout"; did you mean "route"\?'):
         windtunnel.run(MODEL, **FLAGS, routing_policy=windtunnel.Lua("return { rout = 1 }", "mine"))
     with pytest.raises(ValueError, match="expected letters"):
         windtunnel.Lua(LEAST, "../mine")
@@ -33,7 +33,7 @@ def test_a_function_decides_as_the_same_text_does() -> None:
     text = windtunnel.run(MODEL, **FLAGS, routing_policy=windtunnel.Lua(LEAST))
     assert served(function) == served(text)
     assert function.requests == text.requests
-    assert function["setup"]["policies"]["routing"] == "least"
+    assert function["setup"]["routing_policy"] == "least"
     assert function == windtunnel.run(MODEL, **FLAGS, routing_policy=least)
 
 
@@ -90,8 +90,8 @@ def test_texts_are_compared_and_scored(suite: str, seed: str) -> None:
     comparison = windtunnel.compare("round-robin", mine, suite=suite, seeds=1)
     assert comparison["baseline"] == "round-robin"
     table = comparison.differences
-    assert set(table["candidate"]) == {"mine"} and table["scenario"][0] is None and len(table) > 1
+    assert set(table["candidate"]) == {"round-robin", "mine.lua"} and table["scenario"][0] is None and len(table) > 1
     assert "<iframe" in comparison.html()._repr_html_()
-    assert windtunnel.score(mine, suite)["candidate"] == "mine"
+    assert windtunnel.score(mine, suite)["candidate"] == "mine.lua"
     with pytest.raises(windtunnel.InputError, match="at least one policy"):
         windtunnel.compare("round-robin", suite=suite)

@@ -110,7 +110,7 @@ class Table:
         types = {"text": "string", "whole": "Int64", "number": "float64"}
         return pandas.DataFrame(
             {
-                name: pandas.Series(values, dtype=types[self._schema[name]])  # type: ignore[call-overload]
+                name: pandas.Series(values, dtype=types[self._schema[name]])
                 for name, values in self.columns().items()
             }
         )
@@ -185,7 +185,8 @@ def _kind(values: Sequence[Any]) -> str:
 
 def _as(kind: str, values: Sequence[Any]) -> list[Any]:
     """The values of a column of this kind."""
-    of = {"whole": int, "number": float, "text": _text}[kind]
+    kinds: dict[str, Callable[[Any], Any]] = {"whole": int, "number": float, "text": _text}
+    of = kinds[kind]
     return [None if value is None else of(value) for value in values]
 
 

@@ -38,8 +38,8 @@ pub fn packed_otherwise(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Opens a regular file, what the caller of this program has opened for it (`/dev/stdin`,
-/// `/dev/fd/N`), or a text [in memory](super::InMemory). Where it is packed, reading on fails after `most` unpacked bytes: a small file can
-/// hold any number of them.
+/// `/dev/fd/N`), or a text [in memory](super::InMemory). Where it is packed, reading on fails
+/// after `most` unpacked bytes: a small file can hold any number of them.
 ///
 /// # Errors
 /// When the file cannot be opened, is no regular one, or its beginning is damaged.
