@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -83,5 +84,39 @@ pub fn in_background<R: Send + 'static>(
                 },
             }
         }
+    })
+}
+
+/// Works in a thread of its own, without the interpreter's lock, and hands the work a switch that
+/// is on when a signal's handler has raised. Then the work should end soon: it is waited for, as it
+/// may hold files.
+///
+/// # Errors
+/// The exception of a signal's handler.
+pub fn stoppable<R: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&AtomicBool) -> R + Send,
+) -> PyResult<R> {
+    let stop = AtomicBool::new(false);
+    py.detach(|| {
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| work(&stop));
+            let mut raised = None;
+            while !worker.is_finished() {
+                std::thread::park_timeout(CHECK_INTERVAL / 10);
+                if raised.is_none()
+                    && let Err(error) = Python::attach(|py| py.check_signals())
+                {
+                    stop.store(true, Ordering::Relaxed);
+                    raised = Some(error);
+                }
+            }
+            let result = worker.join();
+            match (raised, result) {
+                (Some(error), _) => Err(error),
+                (None, Ok(result)) => Ok(result),
+                (None, Err(cause)) => resume_unwind(cause),
+            }
+        })
     })
 }

@@ -30,7 +30,7 @@ struct Idle {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct ScorerKey {
+pub(crate) struct ScorerKey {
     /// Process id: a fork inherits the scorers of its parent, but must not use their workers.
     process: u32,
     jobs: usize,
@@ -52,7 +52,7 @@ pub fn worker(program: PathBuf, args: Vec<String>, env: Vec<(String, String)>) {
 #[pyclass(frozen, from_py_object, module = "windtunnel._native")]
 #[derive(Clone)]
 pub struct LoadedCandidate {
-    candidate: Candidate,
+    pub(crate) candidate: Candidate,
 }
 
 #[pymethods]
@@ -83,10 +83,10 @@ pub fn open_named(name: &str, params: BTreeMap<String, f64>) -> PyResult<LoadedC
     Ok(LoadedCandidate { candidate })
 }
 
-/// A candidate by the text of a script.
+/// A candidate by the text of a script, and how reports call it.
 #[pyfunction]
-pub fn open_text(text: String, params: BTreeMap<String, f64>) -> LoadedCandidate {
-    let mut candidate = Candidate::of_text("policy.lua", text);
+pub fn open_text(name: &str, text: String, params: BTreeMap<String, f64>) -> LoadedCandidate {
+    let mut candidate = Candidate::of_text(&format!("{name}.lua"), text);
     candidate.params = params;
     LoadedCandidate { candidate }
 }
@@ -111,9 +111,9 @@ pub fn open_hooks(
 pub struct ScoringOptions {
     suite: String,
     traces: Option<PathBuf>,
-    split: String,
+    pub(crate) split: String,
     stage: String,
-    seeds: Option<String>,
+    pub(crate) seeds: Option<String>,
     incumbent: Option<f64>,
     jobs: Option<usize>,
     allow_native: bool,
@@ -161,7 +161,7 @@ impl ScoringOptions {
 
 impl ScoringOptions {
     /// The suite, to score one of its splits.
-    fn suite(&self, split: Split) -> Result<Suite, Wrong> {
+    pub(crate) fn suite(&self, split: Split) -> Result<Suite, Wrong> {
         let salt_file = self.holdout_salt_file.as_deref();
         let train_salt = self.train_salt.as_deref();
         calls::check_salts(salt_file.is_some(), train_salt, &[split])?;
@@ -171,7 +171,7 @@ impl ScoringOptions {
         Ok(suite)
     }
 
-    fn key(&self, suite: &Suite) -> Result<ScorerKey, Wrong> {
+    pub(crate) fn key(&self, suite: &Suite) -> Result<ScorerKey, Wrong> {
         Ok(ScorerKey {
             process: std::process::id(),
             jobs: calls::jobs(self.jobs)?,
@@ -233,7 +233,7 @@ fn json(report: &Report) -> PyResult<String> {
 }
 
 /// Takes a scorer for the caller alone: two callers would wait for each other's workers.
-fn take(key: &ScorerKey) -> std::io::Result<Arc<Scorer>> {
+pub(crate) fn take(key: &ScorerKey) -> std::io::Result<Arc<Scorer>> {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     forget_inherited(&mut idle);
     if let Some(at) = idle.iter().rposition(|one| one.key == *key) {
@@ -249,7 +249,7 @@ fn take(key: &ScorerKey) -> std::io::Result<Arc<Scorer>> {
     })))
 }
 
-fn give_back(key: ScorerKey, scorer: Arc<Scorer>) {
+pub(crate) fn give_back(key: ScorerKey, scorer: Arc<Scorer>) {
     let mut idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner);
     forget_inherited(&mut idle);
     idle.push(Idle { key, scorer });
@@ -288,6 +288,6 @@ pub fn hook_api(hooks: Vec<String>) -> PyResult<String> {
     Ok(api::brief(&hooks.map_err(wrong)?))
 }
 
-fn wrong(error: Wrong) -> PyErr {
+pub(crate) fn wrong(error: Wrong) -> PyErr {
     InputError::new_err(error.to_string())
 }

@@ -2,38 +2,53 @@
 
 use crate::error::{InputError, raised};
 use crate::interrupt::interruptible;
+use crate::policy::{Function, Raised};
+use crate::table::Columns;
+use crate::value::settings;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString};
-use serde_json::{Map, Value};
+use pyo3::types::PyDict;
 use windtunnel_base::input::InputError as Wrong;
 use windtunnel_cli::calls::{self, Files, Simulated};
-use windtunnel_results::report::rows::Column;
-use windtunnel_sim::RunSpec;
+use windtunnel_sim::{Custom, Resolver, RunSpec};
 
-/// The rows of a run, one per request.
+/// A run that is over.
 #[pyclass(frozen)]
-pub struct Rows {
+pub struct Finished {
     simulated: Simulated,
+    call: String,
 }
 
 #[pymethods]
-impl Rows {
-    fn __len__(&self) -> usize {
-        self.simulated.record.requests.len()
+impl Finished {
+    /// What the command prints with `--json`.
+    #[getter]
+    fn report(&self) -> String {
+        self.simulated.report.to_string()
     }
 
-    /// Column name -> values; absent ones are None.
-    fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let dict = PyDict::new(py);
-        for (name, column) in py.detach(|| self.simulated.columns()) {
-            let list = match column {
-                Column::Text(all) => PyList::new(py, all),
-                Column::Whole(all) => PyList::new(py, all),
-                Column::Number(all) => PyList::new(py, all),
-            }?;
-            dict.set_item(name, list)?;
-        }
-        Ok(dict)
+    /// What the command says on stderr.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        let notes = self.simulated.notes.iter();
+        notes.map(|note| by_name(note)).collect()
+    }
+
+    /// A row per request.
+    fn requests(&self, py: Python<'_>) -> Columns {
+        let columns = py.detach(|| self.simulated.columns());
+        let named = columns.into_iter().map(|(name, c)| (name.to_owned(), c));
+        Columns::of(named.collect())
+    }
+
+    /// How many rows that has.
+    fn __len__(&self) -> usize {
+        self.simulated.result.record.requests.len()
+    }
+
+    /// The page that `--html` writes.
+    fn page(&self, py: Python<'_>) -> String {
+        py.detach(|| self.simulated.page(&self.call))
     }
 }
 
@@ -42,76 +57,51 @@ fn by_name(message: &str) -> String {
     calls::spelled(message, str::to_owned)
 }
 
-/// Simulates a run that is given by its settings. Returns its report in JSON, its notes, and the
-/// requests' rows.
+/// Simulates a run that is given by its settings. `functions` are policies: hook, name, and what is
+/// called. Pages say that `call` makes them again.
 #[pyfunction]
 pub fn simulate(
     py: Python<'_>,
     given: &Bound<'_, PyDict>,
-) -> PyResult<(String, Vec<String>, Rows)> {
-    let mut known = Map::new();
+    functions: Vec<(String, String, Py<PyAny>)>,
+    call: String,
+) -> PyResult<Finished> {
     let mut files = Files::default();
+    let known = PyDict::new(py);
     for (name, value) in given {
-        if value.is_none() {
-            continue;
-        }
-        let name: String = name.extract()?;
-        match files.named(&name) {
-            Some(file) => *file = Some(value.extract()?),
-            None => {
-                known.insert(name, json(&value)?);
-            }
+        match files.named(&name.extract::<String>()?) {
+            Some(file) => *file = value.extract()?,
+            None => known.set_item(name, value)?,
         }
     }
-    let run = RunSpec::from_settings(known);
-    let run = run.map_err(|e| InputError::new_err(by_name(&e.to_string())))?;
+    let wrong = |e: &Wrong| InputError::new_err(by_name(&e.to_string()));
+    let run = RunSpec::from_settings(settings(&known)?).map_err(|e| wrong(&e))?;
+    let broken = Raised::default();
+    let mut policies: Vec<Custom> = Vec::new();
+    for (hook, name, function) in functions {
+        let hook = calls::hook(&hook).map_err(|e| wrong(&e))?;
+        let function = Function {
+            hook,
+            name,
+            function,
+        };
+        policies.push(function.policy(&broken));
+    }
     let simulated = interruptible(py, |signals| {
-        calls::simulate(&run, &files, &mut |_| signals.check())
-    })?;
-    let simulated = simulated.map_err(|e| match e.downcast_ref::<Wrong>() {
-        Some(wrong) => InputError::new_err(by_name(&wrong.to_string())),
-        None => raised(&e),
-    })?;
-    let notes = simulated.notes.iter().map(|note| by_name(note)).collect();
-    let report = simulated.report.to_string();
-    Ok((report, notes, Rows { simulated }))
-}
-
-/// A value as the spec has it: of a dict every entry is `name=value`, texts in a list are joined
-/// with commas, a path is its text.
-fn json(value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    if let Ok(switch) = value.cast::<PyBool>() {
-        return Ok(switch.is_true().into());
-    }
-    if value.is_instance_of::<PyInt>() {
-        return value.extract::<i64>().map_or_else(
-            |_| value.extract::<u64>().map(Value::from),
-            |n| Ok(n.into()),
-        );
-    }
-    if value.is_instance_of::<PyFloat>() {
-        let number: f64 = value.extract()?;
-        let Some(number) = serde_json::Number::from_f64(number) else {
-            return Err(InputError::new_err(format!(
-                "{number} is not a finite number"
-            )));
+        let resolver = Resolver {
+            policies: &policies,
+            ..Resolver::default()
         };
-        return Ok(Value::Number(number));
-    }
-    if let Ok(dict) = value.cast::<PyDict>() {
-        let entry = |(k, v): (Bound<'_, PyAny>, Bound<'_, PyAny>)| -> PyResult<Value> {
-            Ok(format!("{}={}", k.str()?, v.str()?).into())
-        };
-        return dict
-            .iter()
-            .map(entry)
-            .collect::<PyResult<Vec<_>>>()
-            .map(Value::Array);
-    }
-    let text = value.is_instance_of::<PyString>();
-    if !text && value.hasattr("__iter__")? && value.hasattr("__len__")? {
-        let all: PyResult<Vec<Value>> = value.try_iter()?.map(|one| json(&one?)).collect();
-        return Ok(Value::Array(all?));
-    }
-    Ok(value.str()?.to_string().into())
+        calls::simulate(&run, &files, &resolver, &call, &mut |_| signals.check())
+    })?;
+    let simulated = simulated.map_err(|e| match (e.downcast_ref::<Wrong>(), broken.take()) {
+        (_, Some(cause)) if !cause.is_instance_of::<PyException>(py) => cause,
+        (Some(e), cause) => {
+            let error = wrong(e);
+            error.set_cause(py, cause);
+            error
+        }
+        (None, _) => raised(&e),
+    })?;
+    Ok(Finished { simulated, call })
 }

@@ -59,3 +59,30 @@ def test_the_example(suite: str, seed: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     scores = [float(line.split()[0]) for line in done.stdout.splitlines()]
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+
+
+def test_runs_sweeps_and_plans_are_those_of_this_process(cluster: None) -> None:
+    calls = [{"model": "llama-3.1-8b-instruct", "rate": rate, "num_requests": 40} for rate in (5, 10, 20)]
+    calls.append({"trace": [{"arrival": 0, "prompt_tokens": 9, "output_tokens": 3}], "model": "qwen3-14b"})
+    here = [windtunnel.run(**call) for call in calls[:3]] + [windtunnel.replay(**calls[3])]
+    for per_task in (None, 3):
+        there = windtunnel.ray.map(calls, per_task=per_task)
+        assert there == here
+        assert [results.requests for results in there] == [results.requests for results in here]
+    assert windtunnel.ray.map([]) == []
+    with pytest.raises(windtunnel.InputError, match="unknown model"):
+        windtunnel.ray.map([{"model": "lama"}])
+
+    policy = windtunnel.Lua("return { score = function(req, inst) return -inst.in_flight end }")
+    grid = {"rate": [10, 20, 30], "routing_policy": ["round-robin", policy]}
+    setting = {"num_instances": 2, "num_requests": 60, "seeds": 2}
+    there = windtunnel.ray.sweep("llama-3.1-8b-instruct", **setting, grid=grid)
+    assert there.runs == windtunnel.sweep("llama-3.1-8b-instruct", **setting, grid=grid).runs
+    assert len(there) == 12
+
+    wanted = {"hardware": "H100", "rate": 20, "num_requests": 200, "seeds": 2, "slo": "ttft.p99<300ms", "grid": {"tp": [1, 2]}}
+    assert windtunnel.ray.plan("llama-3.1-8b-instruct", **wanted) == windtunnel.plan("llama-3.1-8b-instruct", **wanted)
+    with pytest.raises(TypeError, match="jobs has no effect"):
+        windtunnel.ray.sweep("llama-3.1-8b-instruct", grid=grid, jobs=2)
+    with pytest.raises(windtunnel.InputError, match="unknown flag"):
+        windtunnel.ray.sweep("llama-3.1-8b-instruct", grid={"raet": [1]})

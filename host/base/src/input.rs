@@ -8,6 +8,7 @@ mod door;
 mod error;
 mod files;
 mod json;
+mod memory;
 mod names;
 mod open;
 mod text;
@@ -22,6 +23,7 @@ pub use files::{
     Staging, folder_of, identity, replace_whole, sweep_leftovers, write_folder, write_whole,
 };
 pub use json::{FiniteJson, finite_json};
+pub use memory::InMemory;
 pub use names::{check_name, hint, is_of_name, nearest, ranked, shortened, unknown};
 pub use open::{Opened, decoded, open_text, packed_otherwise};
 pub use text::{is_default, number, parse_yaml, read_text, read_text_up_to};

@@ -1,15 +1,18 @@
 //! Commands as functions, for programs that have the simulator in their own process (the Python
 //! module).
 
+pub mod catalog;
+mod commands;
+pub mod keywords;
+
 use super::output;
 use windtunnel_base::input::Staging;
-use windtunnel_base::record::RunRecord;
 use windtunnel_engine::cluster::Progress;
-use windtunnel_results::metrics::ticks::TickInputs;
 use windtunnel_results::report::rows::{self, Column};
-use windtunnel_results::report::ticks;
-use windtunnel_sim::RunSpec;
+use windtunnel_results::report::{run_page, ticks};
+use windtunnel_sim::{Resolver, RunResult, RunSpec};
 
+pub use self::commands::{Caller, Elsewhere, Parsed, Share, Swept};
 pub use super::args::named;
 pub use super::output::Files;
 pub use super::policy::hook;
@@ -29,25 +32,34 @@ pub struct Simulated {
     /// What the command says on stderr, before it starts and after it is done; settings stand in
     /// backticks.
     pub notes: Vec<String>,
-    /// Every request's record; none with `summary_only`.
-    pub record: RunRecord,
-    /// Of a run in abstract time.
-    ticks: Option<TickInputs>,
+    /// The run itself.
+    pub result: RunResult,
 }
 
 impl Simulated {
-    /// The rows of the requests as columns, by name; their times are in ticks where time is
-    /// abstract.
+    /// The rows of the requests as columns, by name, none with `summary_only`; their times are in
+    /// ticks where time is abstract.
     #[must_use]
     pub fn columns(&self) -> Vec<(&'static str, Column)> {
-        match &self.ticks {
-            Some(inputs) => ticks::columns(&self.record, inputs),
-            None => rows::columns(&self.record),
+        match &self.result.inputs.ticks {
+            Some(inputs) => ticks::columns(&self.result.record, inputs),
+            None => rows::columns(&self.result.record),
+        }
+    }
+
+    /// The run as a page; `call` makes it again.
+    #[must_use]
+    pub fn page(&self, call: &str) -> String {
+        let results = self.result.results();
+        match &self.result.inputs.ticks {
+            Some(inputs) => ticks::html(&results, inputs),
+            None => run_page::html(&results, call),
         }
     }
 }
 
-/// Carries out a run and writes its files, as the command does. `progress` is called now and then,
+/// Carries out a run and writes its files, as the command does. `resolver` may bring policies of
+/// the program along, pages say that `call` makes them again; `progress` is called now and then,
 /// also before the first event.
 ///
 /// # Errors
@@ -55,21 +67,24 @@ impl Simulated {
 pub fn simulate(
     run: &RunSpec,
     files: &Files,
+    resolver: &Resolver<'_>,
+    call: &str,
     progress: &mut dyn FnMut(Progress),
 ) -> anyhow::Result<Simulated> {
     files.check(run)?;
-    let simulation = files.asked_of(run).resolve()?;
+    let simulation = resolver.resolve(&files.asked_of(run))?;
     let mut notes: Vec<String> = simulation.notes().cloned().collect();
     progress(Progress::default());
     let mut staging = Staging::default();
     let result = output::complete(simulation, files, &mut staging, progress)?;
     notes.extend(result.notes.iter().cloned());
     let results = result.results();
-    output::write_files(&result, &results, files, staging)?;
+    output::write_files(&result, &results, files, staging, call)?;
+    let report = result.json_of(&results);
+    drop(results);
     Ok(Simulated {
-        report: result.json_of(&results),
+        report,
         notes,
-        ticks: result.inputs.ticks,
-        record: result.record,
+        result,
     })
 }

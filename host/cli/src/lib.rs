@@ -6,6 +6,7 @@ mod api_key;
 mod args;
 mod autoscale_args;
 mod calibrate;
+mod caller;
 pub mod calls;
 mod candidate_text;
 mod command_line;

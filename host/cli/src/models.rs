@@ -115,6 +115,11 @@ fn chosen<'a>(args: &'a ModelsArgs, defaults: &'a Defaults) -> Result<Chosen<'a>
     }
 }
 
+/// All models, as `--json` lists them.
+pub fn listed(defaults: &Defaults) -> Value {
+    defaults.models().map(|facts| list_entry(&facts)).collect()
+}
+
 /// GPU, tensor parallelism and vLLM image that a run takes when nothing is said.
 fn default_deployment(entry: Option<&ModelEntry>) -> Option<(&str, u32, Option<&str>)> {
     let entry = entry?;

@@ -314,7 +314,7 @@ pub fn deliver(
     staging: Staging,
 ) -> anyhow::Result<()> {
     let results = result.results();
-    write_files(result, &results, files, staging)?;
+    write_files(result, &results, files, staging, &command_line())?;
     let format = if output.json {
         Format::Json
     } else {
@@ -336,12 +336,14 @@ pub fn deliver(
     }
 }
 
-/// Writes the files that were asked for, with those that `staging` holds already.
+/// Writes the files that were asked for, with those that `staging` holds already. Pages say that
+/// `call` makes them again.
 pub fn write_files(
     result: &RunResult,
     results: &Results<'_>,
     files: &Files,
     mut staging: Staging,
+    call: &str,
 ) -> Result<(), InputError> {
     let RunResult { record, inputs, .. } = result;
     if let Some(inputs) = &inputs.ticks {
@@ -389,7 +391,7 @@ pub fn write_files(
         staging.write(path, |out| timeline::write(record, out))?;
     }
     if let Some(path) = &files.html {
-        let page = run_page::html(results, &command_line());
+        let page = run_page::html(results, call);
         staging.write(path, |out| out.write_all(page.as_bytes()))?;
     }
     if let (Some(path), Some(detectors)) = (&files.saturation_report, &inputs.detectors) {

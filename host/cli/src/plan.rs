@@ -9,21 +9,22 @@ mod scaled;
 mod trials;
 
 use super::args::refuse_zero;
-use super::confine;
+use super::caller::Caller;
 use super::effects::Explicit;
 use super::plan_args::PlanArgs;
-use super::print::{present, say, show_json};
+use super::print::{present, show_json};
 use super::progress::plan_bar;
 use super::sweep::{Grid, PAGE, Shared, flags_of_run};
-use answer::Answer;
+pub use answer::Answer;
 use clap::ArgMatches;
+use scaled::Scaling;
 use std::path::{Path, PathBuf};
-use trials::{Choice, Setting, Trials};
+use trials::{Choice, Load, Setting, Trials};
 use windtunnel_base::input::InputError;
 use windtunnel_base::parallel;
 use windtunnel_config::Defaults;
 use windtunnel_results::conditions::Condition;
-use windtunnel_sim::plan::{self, Candidate, Problem};
+use windtunnel_sim::plan::{self, Candidate, Problem, Trial};
 
 /// Flags of `run` that a plan sets by itself, and what to say of them.
 const OWN: [(&[&str], &str); 3] = [
@@ -50,7 +51,145 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
     let Some((_, given)) = matches.subcommand() else {
         return Ok(());
     };
+    let caller = Caller::of_this_process();
+    planned(args, matches, command, &caller, |answer| {
+        if let Some(path) = &args.out {
+            write(path, &files::csv(answer)?)?;
+        }
+        if let Some(path) = given.get_one::<PathBuf>(PAGE) {
+            write(path, page::html(answer, &caller.call)?.as_bytes())?;
+        }
+        if let Some(path) = &args.manifest {
+            write(path, manifest(answer)?.as_bytes())?;
+        }
+        if given.get_flag("json") {
+            let value = files::json(answer)?;
+            return show_json(|out| serde_json::to_writer_pretty(out, &value).map_err(Into::into));
+        }
+        present(false, &answer.text()?)
+    })
+}
+
+/// What a plan says, whole.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What the command prints with `--json`.
+    pub json: serde_json::Value,
+    /// What it prints without.
+    pub text: String,
+    /// All of it as a page.
+    pub page: String,
+    /// The first answer as Kubernetes objects, where there is one of a cluster.
+    pub manifest: Option<String>,
+    /// What the number of an answer is: `instances`, `requests_per_s`, `rate_scale`.
+    pub unit: &'static str,
+    /// What was varied.
+    pub dimensions: Vec<String>,
+    /// The figures that targets are about.
+    pub figures: Vec<String>,
+}
+
+impl Planned {
+    /// Of an answer; `call` makes it again.
+    pub fn of(answer: &Answer<'_>, call: &str) -> anyhow::Result<Self> {
+        let cluster = answer.trials.setting.load == Load::Fixed && !answer.fits.is_empty();
+        Ok(Self {
+            json: files::json(answer)?,
+            text: answer.text()?,
+            page: page::html(answer, call)?,
+            manifest: cluster.then(|| manifest(answer)).transpose()?,
+            unit: files::unit(answer.trials.setting),
+            dimensions: answer.names.clone(),
+            figures: answer
+                .conditions
+                .iter()
+                .map(|c| c.name().to_owned())
+                .collect(),
+        })
+    }
+}
+
+/// Searches, and gives what `tell` makes of the answer.
+///
+/// # Errors
+/// On wrong input, and when no run can be made.
+pub fn planned<R>(
+    args: &PlanArgs,
+    matches: &ArgMatches,
+    command: clap::Command,
+    caller: &Caller<'_>,
+    tell: impl FnOnce(&Answer<'_>) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    searching(args, matches, command, caller, |search| {
+        let quiet = matches
+            .subcommand()
+            .is_some_and(|(_, given)| given.get_flag("quiet"));
+        let bar = plan_bar(quiet);
+        let here = |k: usize, number, seed| search.run(k, number, seed);
+        let problem = Problem {
+            candidates: search
+                .choices
+                .iter()
+                .map(|c: &Choice<'_>| c.candidate.clone())
+                .collect::<Vec<Candidate>>(),
+            seeds: args.seeds,
+            jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+            run: caller.elsewhere.unwrap_or(&here),
+            of_loads: args.max_rate,
+            progress: &|n| bar.inc(n),
+        };
+        let found = plan::search(&problem)?;
+        let Search {
+            trials,
+            choices,
+            refused,
+            conditions,
+            scaling,
+        } = search;
+        let mut answer = Answer::new(trials, choices, refused, &found, conditions)?;
+        answer.scaled = scaled::compared(&answer, scaling, problem.jobs)?;
+        bar.finish_and_clear();
+        caller.go_on()?;
+        tell(&answer)
+    })
+}
+
+/// A plan before its search.
+pub struct Search<'a> {
+    trials: &'a Trials<'a>,
+    choices: &'a [Choice<'a>],
+    refused: &'a [(String, String)],
+    conditions: &'a [Condition],
+    scaling: &'a Scaling,
+}
+
+impl Search<'_> {
+    /// The run of a choice, by its position, at a size or a load, with a seed from 0 on.
+    ///
+    /// # Errors
+    /// When there is no such choice, or its run goes wrong.
+    pub fn run(&self, choice: usize, number: u32, seed: u64) -> Result<Trial, InputError> {
+        let none = || InputError::new(format!("the plan has no choice {choice}"));
+        let choice = self.choices.get(choice).ok_or_else(none)?;
+        self.trials.run(choice, number, seed)
+    }
+}
+
+/// Finds out what there is to choose from, and gives what `then` makes of it.
+///
+/// # Errors
+/// On wrong input.
+pub fn searching<R>(
+    args: &PlanArgs,
+    matches: &ArgMatches,
+    command: clap::Command,
+    caller: &Caller<'_>,
+    then: impl FnOnce(&Search<'_>) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
     let explicit = Explicit::of(matches);
+    let Some((_, given)) = matches.subcommand() else {
+        return Err(InputError::new("a plan has flags").into());
+    };
     refuse_zero(&[
         ("--seeds", args.seeds == 0),
         ("--jobs", args.jobs == Some(0)),
@@ -82,16 +221,8 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
     }
     let setting = Setting::of(args, given, &explicit, &grid, &defaults)?;
     let mut shared = Shared::of(given, &flags);
-    let mut scaling = Vec::new();
-    let policies = scaling_policies(args, given)?;
-    if !policies.is_empty() {
-        scaling = shared.take_scaling();
-        scaling.retain(|flag| {
-            let flag = flag.to_string_lossy();
-            !flag.starts_with("--autoscale=") && !flag.starts_with("--autoscale-max=")
-        });
-    }
-    let trials = Trials::new(&shared, &grid, &conditions, &setting, scaling, command);
+    let scaling = Scaling::of(args, given, &mut shared)?;
+    let trials = Trials::new(&shared, &grid, &conditions, &setting, command, caller);
     let html: Option<PathBuf> = given.get_one(PAGE).cloned();
     let written: Vec<PathBuf> = [&args.resume, &args.out, &args.manifest, &html]
         .into_iter()
@@ -102,62 +233,20 @@ pub fn plan(args: &PlanArgs, matches: &ArgMatches, command: clap::Command) -> an
         super::output::check_path(path)?;
     }
     if trials.may_have_scripts()? {
-        confine::confine(&written);
+        (caller.confine)(&written);
     }
     let trials = trials.resuming(args.resume.as_deref())?;
     let (choices, refused, notes) = trials.choices(args.max_gpus)?;
     for note in &notes {
-        say(&format!("note: {note}"));
+        (caller.say)(&format!("note: {note}"));
     }
-    let bar = plan_bar(given.get_flag("quiet"));
-    let problem = Problem {
-        candidates: choices
-            .iter()
-            .map(|c: &Choice| c.candidate.clone())
-            .collect::<Vec<Candidate>>(),
-        seeds: args.seeds,
-        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
-        run: &|k, number, seed| trials.run(&choices[k], number, seed),
-        of_loads: args.max_rate,
-        progress: &|n| bar.inc(n),
-    };
-    let found = plan::search(&problem)?;
-    let mut answer = Answer::new(&trials, &choices, &refused, &found, &conditions)?;
-    let most = given.get_one("autoscale_max").copied();
-    answer.scaled = scaled::compared(&answer, &policies, most, problem.jobs)?;
-    bar.finish_and_clear();
-    if let Some(path) = &args.out {
-        write(path, &files::csv(&answer)?)?;
-    }
-    if let Some(path) = &html {
-        write(path, page::html(&answer)?.as_bytes())?;
-    }
-    if let Some(path) = &args.manifest {
-        write(path, manifest(&answer)?.as_bytes())?;
-    }
-    if given.get_flag("json") {
-        let value = files::json(&answer)?;
-        return show_json(|out| serde_json::to_writer_pretty(out, &value).map_err(Into::into));
-    }
-    present(false, &answer.text()?)
-}
-
-/// The policies that are to scale the cheapest answer.
-fn scaling_policies(args: &PlanArgs, given: &ArgMatches) -> Result<Vec<String>, InputError> {
-    let Some(policies) = given.get_one::<String>("autoscale") else {
-        return Ok(Vec::new());
-    };
-    let unfit = [
-        (args.max_rate, "--max-rate"),
-        (args.split_pools, "--split-pools"),
-        (args.survive > 0, "--survive"),
-    ];
-    if let Some((_, flag)) = unfit.into_iter().find(|(given, _)| *given) {
-        return Err(InputError::new(format!(
-            "--autoscale: not with {flag}; it compares the cheapest fleet of fixed size with scaled ones"
-        )));
-    }
-    Ok(policies.split(',').map(str::to_owned).collect())
+    then(&Search {
+        trials: &trials,
+        choices: &choices,
+        refused: &refused,
+        conditions: &conditions,
+        scaling: &scaling,
+    })
 }
 
 /// The first answer as Kubernetes objects.

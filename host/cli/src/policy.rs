@@ -172,15 +172,23 @@ fn all(only: Option<Hook>) -> Result<Vec<Named>, InputError> {
     Ok(all)
 }
 
+/// The policies of a hook, or all: what `list --json` prints under `policies`.
+///
+/// # Errors
+/// When there is no such hook.
+pub fn listed(of: Option<&str>) -> Result<Value, InputError> {
+    let policies = all(of.map(hook).transpose()?)?;
+    Ok(policies.iter().map(as_json).collect())
+}
+
 fn list(args: &ListArgs) -> anyhow::Result<()> {
-    let policies = match args.hook.as_deref() {
-        Some(name) => all(Some(hook(name)?))?,
-        None => all(None)?,
-    };
     let text = if args.json {
-        let shown: Vec<Value> = policies.iter().map(as_json).collect();
-        format!("{:#}\n", json!({ "policies": shown }))
+        format!(
+            "{:#}\n",
+            json!({ "policies": listed(args.hook.as_deref())? })
+        )
     } else {
+        let policies = all(args.hook.as_deref().map(hook).transpose()?)?;
         let mut table = styled(&["Hook", "Policy", "Kind", "What it does", "Parameters"]);
         for p in &policies {
             let params: Vec<&str> = p.params.iter().map(|p| p.name.as_ref()).collect();

@@ -5,12 +5,12 @@ mod ledger;
 mod runs;
 
 use super::args::{SweepArgs, refuse_zero};
-use super::command_line::command_line;
+use super::caller::Caller;
 use super::confine;
 use super::effects::Explicit;
 use super::gate;
 use super::output::check_path;
-use super::print::{present, say, show_json};
+use super::print::{present, show_json};
 use super::progress::bar_over_runs;
 use super::workload_args::RunArgs;
 use clap::{Arg, ArgMatches, Args};
@@ -19,6 +19,7 @@ pub use grid::{Grid, Point};
 use ledger::{Ledger, Place};
 pub use runs::{Cell, Digests, Shared, cell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -105,16 +106,104 @@ struct Run<'a> {
     id: String,
 }
 
+/// The rows of a sweep, and what they are of.
+#[derive(Debug)]
+pub struct Swept {
+    /// The dimensions.
+    pub names: Vec<String>,
+    /// In what times are.
+    pub clock: Clock,
+    /// Names of what a row has.
+    pub columns: Vec<String>,
+    /// A row per run, by point, then by seed.
+    pub rows: Vec<Row>,
+    /// Distributions of the first seed of each point, by its name, if there are few enough to be
+    /// seen.
+    pub distributions: Vec<(String, Distributions)>,
+    /// How many runs the sweep has in all.
+    pub of: usize,
+    /// Whether they are in the file that was asked for.
+    saved: Result<(), InputError>,
+}
+
+/// Which of a sweep's runs are done elsewhere.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    /// Only these runs, by their position among the rows; `None` = all.
+    pub only: Option<Range<usize>>,
+    /// Rows that others have made.
+    pub made: Vec<Vec<String>>,
+}
+
 /// Runs the grid. `command` parses the command line of each run.
 pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> anyhow::Result<()> {
     let Some((_, given)) = matches.subcommand() else {
         return Ok(());
     };
-    let explicit = Explicit::of(matches);
-    refuse_without_effect(&explicit, &[PAGE])?;
-    refuse_lists(given)?;
     let fails: Option<&String> = given.get_one("fail_if");
     let gate = gate(fails.map(String::as_str))?;
+    let caller = Caller::of_this_process();
+    let swept = swept(args, matches, command, &caller, Share::default())?;
+    let page: Option<&PathBuf> = given.get_one(PAGE);
+    let paged = page.map_or(Ok(()), |path| {
+        let page = swept.page(&caller.call);
+        write_whole(path, |out| out.write_all(page.as_bytes()))
+    });
+    let names: Vec<&str> = swept.names.iter().map(String::as_str).collect();
+    let rows = &swept.rows;
+    // What was computed is shown even if the disk is full.
+    let printed = if given.get_flag("json") {
+        show_json(|out| sweep::write_json(&swept.columns, rows, out))
+    } else {
+        present(false, &sweep::table(&names, rows, &args.columns))
+    };
+    swept.saved?;
+    paged?;
+    printed?;
+    for row in rows {
+        gate::check(&gate, &format!("{}: ", row.name(&names)), |c| {
+            row.metric(c.metric()?)
+        })?;
+    }
+    Ok(())
+}
+
+impl Swept {
+    /// All of it as a page; `call` makes it again.
+    pub fn page(&self, call: &str) -> String {
+        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+        sweep::html(&names, self.clock, &self.rows, &self.distributions, call)
+    }
+
+    /// The same, if the rows are in the file that was asked for.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn once_saved(self) -> Result<Self, InputError> {
+        match self.saved {
+            Ok(()) => Ok(self),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// Carries out the runs of a grid.
+///
+/// # Errors
+/// On wrong input, and when runs fail.
+pub fn swept(
+    args: &SweepArgs,
+    matches: &ArgMatches,
+    command: clap::Command,
+    caller: &Caller<'_>,
+    share: Share,
+) -> anyhow::Result<Swept> {
+    let explicit = Explicit::of(matches);
+    let Some((_, given)) = matches.subcommand() else {
+        return Err(InputError::new("a sweep has flags").into());
+    };
+    refuse_without_effect(&explicit, &[PAGE])?;
+    refuse_lists(given)?;
     let page: Option<&PathBuf> = given.get_one(PAGE);
     if let Some(page) = page {
         check_path(page)?;
@@ -137,15 +226,20 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
     if cells.iter().any(unknown) {
         let mut written = args.out.as_deref().map_or(Vec::new(), ledger::files);
         written.extend(page.cloned());
-        confine::confine(&written);
+        (caller.confine)(&written);
     }
     let traces = Traces::default();
     let notes = runs::check(&grid, &cells, &shared, &traces)?;
 
     let mut digests = Digests::default();
     let first = given.get_one("seed").copied().unwrap_or_default();
-    let all = all_runs(&cells, first, args.seeds, &mut digests)?;
+    let mut all = all_runs(&cells, first, args.seeds, &mut digests)?;
     let columns = sweep::columns(&grid.names(), clock);
+    let of = all.len();
+    if let Some(only) = share.only {
+        let end = only.end.min(all.len());
+        all = all.drain(only.start.min(end)..end).collect();
+    }
     let mut ledger = match &args.out {
         Some(out) => {
             let ids: BTreeSet<&str> = all.iter().map(|run| run.id.as_str()).collect();
@@ -161,38 +255,33 @@ pub fn sweep(args: &SweepArgs, matches: &ArgMatches, command: clap::Command) -> 
         None => None,
     };
     for note in notes {
-        say(&format!("note: {note}"));
+        (caller.say)(&format!("note: {note}"));
     }
-    let jobs = args.jobs.unwrap_or_else(parallel::default_jobs);
-    let shapes = page
-        .filter(|_| clock == Clock::Real)
-        .map(|_| Shapes::default());
-    let work = |run: &Run<'_>, notes: &RunNotes| {
-        let shapes = shapes.as_ref().filter(|_| run.seed == first);
-        simulate_run(run, &traces, notes, shapes)
+    let made = share.made.into_iter();
+    let made: Vec<Row> = made.map(|row| Row::from_fields(row, &columns)).collect();
+    let seen = clock == Clock::Real && cells.len() <= sweep::MOST_LINES;
+    let work = Work {
+        all: &all,
+        shapes: seen.then(Shapes::default),
+        first,
+        jobs: args.jobs.unwrap_or_else(parallel::default_jobs),
+        traces: &traces,
+        made: made.iter().map(|row| (row.id(), row)).collect(),
+        caller,
+        quiet: given.get_flag("quiet"),
     };
-    let rows = carry_out(&all, jobs, &work, ledger.as_mut(), given.get_flag("quiet"))?;
+    let rows = work.carry_out(ledger.as_mut())?;
     let saved = ledger.map_or(Ok(()), |ledger| ledger.finish(&rows));
-    let paged = page.map_or(Ok(()), |path| {
-        let shapes = shapes_of_points(&all, first, jobs, &work, shapes.as_ref())?;
-        let page = sweep::html(&grid.names(), clock, &rows, &shapes, &command_line());
-        write_whole(path, |out| out.write_all(page.as_bytes())).map_err(anyhow::Error::from)
-    });
-    // What was computed is shown even if the disk is full.
-    let printed = if given.get_flag("json") {
-        show_json(|out| sweep::write_json(&columns, &rows, out))
-    } else {
-        present(false, &sweep::table(&grid.names(), &rows, &args.columns))
-    };
-    saved?;
-    paged?;
-    printed?;
-    for row in &rows {
-        gate::check(&gate, &format!("{}: ", row.name(&grid.names())), |c| {
-            row.metric(c.metric()?)
-        })?;
-    }
-    Ok(())
+    let distributions = work.distributions(page.is_some())?;
+    Ok(Swept {
+        distributions,
+        names: grid.names().into_iter().map(str::to_owned).collect(),
+        clock,
+        columns,
+        rows,
+        of,
+        saved,
+    })
 }
 
 /// The conditions of `--fail-if`, on metrics of rows.
@@ -260,118 +349,131 @@ type RunNotes = Mutex<BTreeSet<String>>;
 /// Distributions of runs, by their ids.
 type Shapes = Mutex<BTreeMap<String, Distributions>>;
 
-/// Carries out a run.
-type Work<'a> = dyn Fn(&Run<'_>, &RunNotes) -> anyhow::Result<Row> + Sync + 'a;
-
-/// The distributions of each point's first seed, by the point's name, where there are few enough to
-/// be seen. Runs whose rows came from a file are carried out again for them.
-fn shapes_of_points(
-    all: &[Run<'_>],
+/// The runs to be done, and with what.
+struct Work<'a> {
+    all: &'a [Run<'a>],
+    /// Distributions of the first seeds, if they are to be kept.
+    shapes: Option<Shapes>,
+    /// The first seed.
     first: u64,
     jobs: usize,
-    work: &Work<'_>,
-    shapes: Option<&Shapes>,
-) -> anyhow::Result<Vec<(String, Distributions)>> {
-    let of_points: Vec<&Run<'_>> = all.iter().filter(|run| run.seed == first).collect();
-    let Some(shapes) = shapes.filter(|_| of_points.len() <= sweep::MOST_LINES) else {
-        return Ok(Vec::new());
-    };
-    let held = || shapes.lock().unwrap_or_else(PoisonError::into_inner);
-    let known: BTreeSet<String> = held().keys().cloned().collect();
-    let missing: Vec<&Run<'_>> = (of_points.iter().copied())
-        .filter(|run| !known.contains(&run.id))
-        .collect();
-    let notes = RunNotes::default();
-    let again = parallel::map(&missing, jobs, |run| work(run, &notes), |_, _| ());
-    again.into_iter().collect::<anyhow::Result<Vec<Row>>>()?;
-    let mut shapes = held();
-    let named = of_points.iter().filter_map(|run| {
-        let name = run.cell.point.to_string();
-        Some((name, shapes.remove(&run.id)?))
-    });
-    Ok(named.collect())
-}
-
-/// Does the runs whose rows are not known yet; gives all rows.
-fn carry_out(
-    all: &[Run<'_>],
-    jobs: usize,
-    work: &Work<'_>,
-    mut ledger: Option<&mut Ledger>,
+    traces: &'a Traces,
+    /// Rows that others have made, by the run's name.
+    made: BTreeMap<&'a str, &'a Row>,
+    caller: &'a Caller<'a>,
     quiet: bool,
-) -> anyhow::Result<Vec<Row>> {
-    let known = |run: &Run<'_>| ledger.as_ref().and_then(|l| l.known(&run.id));
-    let mut rows: Vec<Option<Row>> = all.iter().map(known).collect();
-    let open: Vec<usize> = (0..all.len()).filter(|k| rows[*k].is_none()).collect();
-    if open.len() < all.len() {
-        let done = all.len() - open.len();
-        say(&format!("{done} of {} runs are done already", all.len()));
-    }
-    let bar = bar_over_runs(open.len() as u64, quiet);
-    let notes = RunNotes::default();
-    let fresh = parallel::map(
-        &open,
-        jobs,
-        |k| work(&all[*k], &notes),
-        |_, row| {
-            if let (Ok(row), Some(ledger)) = (row, &mut ledger) {
-                ledger.append(row);
+}
+
+impl Work<'_> {
+    /// Does the runs whose rows are not known yet; gives all rows.
+    fn carry_out(&self, mut ledger: Option<&mut Ledger>) -> anyhow::Result<Vec<Row>> {
+        let Self { all, caller, .. } = self;
+        let saved = |run: &Run<'_>| ledger.as_ref().and_then(|l| l.known(&run.id));
+        let mut rows: Vec<Option<Row>> = all.iter().map(saved).collect();
+        let done = rows.iter().flatten().count();
+        if done > 0 {
+            (caller.say)(&format!("{done} of {} runs are done already", all.len()));
+        }
+        for (row, run) in rows.iter_mut().zip(*all) {
+            if row.is_none() {
+                *row = self.made.get(run.id.as_str()).copied().cloned();
             }
-            bar.inc(1);
-        },
-    );
-    bar.finish_and_clear();
-    for note in notes.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        say(&format!("note: {note}"));
-    }
-    let mut failures = Vec::new();
-    for (k, row) in open.iter().zip(fresh) {
-        match row {
-            Ok(row) => rows[*k] = Some(row),
-            Err(e) => failures.push(e),
+        }
+        let open: Vec<usize> = (0..all.len()).filter(|k| rows[*k].is_none()).collect();
+        let bar = bar_over_runs(open.len() as u64, self.quiet);
+        let notes = RunNotes::default();
+        let fresh = parallel::map(
+            &open,
+            self.jobs,
+            |k| self.simulate(&all[*k], &notes),
+            |_, row| {
+                if let (Ok(row), Some(ledger)) = (row, &mut ledger) {
+                    ledger.append(row);
+                }
+                bar.inc(1);
+            },
+        );
+        bar.finish_and_clear();
+        caller.go_on()?;
+        for note in notes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            (caller.say)(&format!("note: {note}"));
+        }
+        let mut failures = Vec::new();
+        for (k, row) in open.iter().zip(fresh) {
+            match row {
+                Ok(row) => rows[*k] = Some(row),
+                Err(e) => failures.push(e),
+            }
+        }
+        let others = ledger.map(|ledger| ledger.unfinished());
+        match failures.len() {
+            0 => Ok(rows.into_iter().flatten().collect()),
+            n => Err(self.failed(failures.swap_remove(0), n, others)),
         }
     }
-    let others = ledger.map(|ledger| ledger.unfinished());
-    match failures.len() {
-        0 => Ok(rows.into_iter().flatten().collect()),
-        n => Err(failed(failures.swap_remove(0), n, all.len(), others)),
-    }
-}
 
-/// Says that runs failed, and where the rows of the others are.
-fn failed(first: anyhow::Error, n: usize, of: usize, others: Option<&Path>) -> anyhow::Error {
-    let rest = others.map_or(String::new(), |path| {
-        format!("; the rows of the others are in {}", path.display())
-    });
-    say(&format!("{n} of {of} runs failed{rest}"));
-    first
-}
-
-/// Simulates a run, and keeps its distributions where there are `shapes`. If the engine panics, the
-/// other runs go on.
-fn simulate_run(
-    run: &Run<'_>,
-    traces: &Traces,
-    notes: &RunNotes,
-    shapes: Option<&Shapes>,
-) -> anyhow::Result<Row> {
-    let name = format!("{}, seed {}", run.cell.point, run.seed);
-    guarded(&name, || {
-        let cell = run.cell;
-        let mut spec = cell.spec.clone();
-        spec.seed = Some(run.seed);
-        let result = cell.resolve(&spec, traces)?.run(&mut |_| ())?;
-        let mut said = notes.lock().unwrap_or_else(PoisonError::into_inner);
-        said.extend(result.notes.iter().cloned());
-        drop(said);
-        if let Some(shapes) = shapes {
-            let shape = Distributions::of(&result.results());
-            let mut shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
-            shapes.insert(run.id.clone(), shape);
+    /// The distributions of each point's first seed, by the point's name. Runs whose rows came from
+    /// elsewhere are carried out again for them if `all` are wanted.
+    fn distributions(&self, all: bool) -> anyhow::Result<Vec<(String, Distributions)>> {
+        let Some(shapes) = &self.shapes else {
+            return Ok(Vec::new());
+        };
+        let held = || shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_points: Vec<&Run<'_>> = (self.all.iter())
+            .filter(|run| run.seed == self.first)
+            .collect();
+        if all {
+            let known: BTreeSet<String> = held().keys().cloned().collect();
+            let missing = of_points.iter().filter(|run| !known.contains(&run.id));
+            let missing: Vec<&Run<'_>> = missing.copied().collect();
+            let notes = RunNotes::default();
+            let again = parallel::map(
+                &missing,
+                self.jobs,
+                |run| self.simulate(run, &notes),
+                |_, _| (),
+            );
+            again.into_iter().collect::<anyhow::Result<Vec<Row>>>()?;
         }
-        let values = cell.point.values();
-        Ok(Row::of(&run.id, &values, run.seed, &result.results()))
-    })
+        let mut shapes = held();
+        let named = of_points.iter().filter_map(|run| {
+            let name = run.cell.point.to_string();
+            Some((name, shapes.remove(&run.id)?))
+        });
+        Ok(named.collect())
+    }
+
+    /// Says that runs failed, and where the rows of the others are.
+    fn failed(&self, first: anyhow::Error, n: usize, others: Option<&Path>) -> anyhow::Error {
+        let rest = others.map_or(String::new(), |path| {
+            format!("; the rows of the others are in {}", path.display())
+        });
+        let of = self.all.len();
+        (self.caller.say)(&format!("{n} of {of} runs failed{rest}"));
+        first
+    }
+
+    /// Simulates a run. If the engine panics, the other runs go on.
+    fn simulate(&self, run: &Run<'_>, notes: &RunNotes) -> anyhow::Result<Row> {
+        let name = format!("{}, seed {}", run.cell.point, run.seed);
+        guarded(&name, || {
+            self.caller.go_on()?;
+            let cell = run.cell;
+            let mut spec = cell.spec.clone();
+            spec.seed = Some(run.seed);
+            let result = self.caller.run(cell.resolve(&spec, self.traces)?)?;
+            let mut said = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            said.extend(result.notes.iter().cloned());
+            drop(said);
+            if let Some(shapes) = self.shapes.as_ref().filter(|_| run.seed == self.first) {
+                let shape = Distributions::of(&result.results());
+                let mut shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+                shapes.insert(run.id.clone(), shape);
+            }
+            let values = cell.point.values();
+            Ok(Row::of(&run.id, &values, run.seed, &result.results()))
+        })
+    }
 }
 
 fn guarded<R>(name: &str, work: impl FnOnce() -> Result<R, InputError>) -> anyhow::Result<R> {

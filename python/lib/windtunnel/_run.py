@@ -1,4 +1,4 @@
-"""``run`` and ``replay``: the commands of the same names as functions."""
+"""What ``run`` and ``replay`` return."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from typing import Any
 
 from windtunnel import _native
+from windtunnel._call import Call
+from windtunnel._page import Page, page
 from windtunnel._table import Table
 
 
@@ -20,33 +22,52 @@ class Results(dict[str, Any]):
 
     requests: Table
     notes: list[str]
+    _finished: _native.Finished | None = None
+
+    def html(self, path: str | os.PathLike[str] | None = None) -> Page:
+        """The page that ``--html`` writes: distributions, what the instances did over time, what was simulated. With a path it is written there, too."""
+        if self._finished is None:
+            raise RuntimeError("these results come from another process, without what a page needs; give html=FILE there")
+        return page(self._finished.page(), path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_again, (dict(self), self.requests, self.notes))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"": name.upper(), **{key: of.get(key) for key in ("mean", "p50", "p90", "p99")}}
+            for name, of in self.get("latency_ms", {}).items()
+            if isinstance(of, dict)
+        ]
+        text = f"<p>{self.get('completed_requests')} requests completed"
+        if "responses_per_sec" in self:
+            text += f", {self['responses_per_sec']:.4g} per second"
+        table = Table.of_rows(rows)._repr_html_() if rows else ""
+        return f"{text}; latencies in ms</p>{table}<p><code>.html()</code> shows plots.</p>"
 
 
-def run(model: str | None = None, **settings: Any) -> Results:
-    """Simulates a cluster, as ``windtunnel run`` does.
-
-    A setting goes by its flag's name with underscores (``num_instances=4``); ``None`` leaves it out. Coefficients are lists, parameters of
-    policies a dict (``policy_param={"routing.weight": 2}``), changes of pools and events texts (``scale=["30:decode:4"]``, ``event=["30:fail:1:60"]``). Where time is abstract
-    (``latency_model="ticks"``), keys and columns end in ``_ticks``.
-
-    Args:
-        model: Model, by full or short name; none where time is abstract or a profile says it.
-        **settings: Settings of ``windtunnel run``, and the files that it is to write.
-
-    Raises:
-        InputError: The command would have ended with exit code 2.
-    """
-    return _simulate({"model": model, **settings})
+def simulated(command: str, arguments: dict[str, Any]) -> Results:
+    """The results of a call of ``run`` or ``replay``."""
+    call = Call(command, arguments)
+    kept = call.given.setdefault("series", _has_series(call.given))
+    if not kept:
+        del call.given["series"]
+    finished = _native.simulate(call.given, call.functions, call.text)
+    results = Results(json.loads(finished.report))
+    results.requests = Table.of_native(finished.requests())
+    results.notes = call.notes + finished.notes
+    results._finished = finished
+    return results
 
 
-def replay(trace: str | os.PathLike[str], *, model: str, **settings: Any) -> Results:
-    """Simulates a cluster on a recorded trace, as ``windtunnel replay`` does; see :func:`run`."""
-    return _simulate({"trace": trace, "model": model, **settings})
+def _has_series(given: dict[str, Any]) -> bool:
+    """Is it kept what instances do over time, if nothing is said?"""
+    other_time = given.get("latency_model") == "ticks" or given.get("engine") == "xpusim"
+    return not (given.get("summary_only") or other_time)
 
 
-def _simulate(settings: dict[str, Any]) -> Results:
-    report, notes, rows = _native.simulate(settings)
-    results = Results(json.loads(report))
-    results.requests = Table.lazy(len(rows), rows.columns)
+def _again(report: dict[str, Any], requests: Table, notes: list[str]) -> Results:
+    results = Results(report)
+    results.requests = requests
     results.notes = notes
     return results

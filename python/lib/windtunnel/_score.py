@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from windtunnel import _native
+from windtunnel._page import Page, page
+from windtunnel._scenarios import SCENARIOS
 from windtunnel._table import Table
+from windtunnel._types import Lua
 
-Candidate = str | os.PathLike[str] | Mapping[str, str] | _native.LoadedCandidate
-"""What can be scored: a path, a policy's name, the text of a Lua policy (a str with a line break), or such texts by hook."""
+Candidate = str | os.PathLike[str] | Lua | Mapping[str, str] | _native.LoadedCandidate
+"""What can be scored: a path, a policy's name, the text of a Lua policy (:class:`windtunnel.Lua`, or a str with a line break), or such texts by hook."""
 
 
 class Report(dict[str, Any]):
@@ -36,8 +39,14 @@ class Report(dict[str, Any]):
 
     @property
     def scenarios(self) -> Table:
-        """A row per scenario; nested figures have names with dots, such as ``metrics.ttft_ms.p99``."""
-        return Table.of_rows([{k: v for k, v in one.items() if k != "instances"} for one in self["scenarios"]])
+        """A row per scenario; nested figures have names with dots, such as ``metrics.ttft_ms.p99``. What the split does not tell is absent."""
+        rows = []
+        for scenario in self["scenarios"]:
+            row = {name: value for name, value in scenario.items() if name not in ("instances", "ci95")}
+            row["ci95_low"], row["ci95_high"] = scenario.get("ci95") or (None, None)
+            rows.append({name: value for name, value in row.items() if value is not None})
+        own = {f"objectives.{name}": "number" for row in rows for name in row.get("objectives", {})}
+        return Table.of_rows(rows, {**SCENARIOS, **own})
 
     def __repr__(self) -> str:
         where = f"{self.get('candidate')} on {self.get('suite')} {self.get('split')}"
@@ -125,6 +134,78 @@ def score_batch(
     return _reports(requests, options) if requests else []
 
 
+class Comparison(dict[str, Any]):
+    """What ``windtunnel compare --json`` prints, as a dict.
+
+    Attributes:
+        differences: A row per policy and scenario: 100 x mean log-ratio of costs, baseline to policy, with the ends of its 95 % interval. Above 0
+            the policy is better. The scenario is absent of all together.
+    """
+
+    _page: str
+
+    @property
+    def differences(self) -> Table:
+        rows = []
+        for one in self["candidates"]:
+            total = [{"id": None, **one["total"]}] if one["total"] else []
+            for difference in total + one.get("scenarios", []):
+                low, high = difference["ci95"] or (None, None)
+                rows.append(
+                    {
+                        "candidate": one["candidate"],
+                        "scenario": difference["id"],
+                        "difference": difference["difference"],
+                        "low": low,
+                        "high": high,
+                        "significant": difference["significant"],
+                    }
+                )
+        figures = dict.fromkeys(("difference", "low", "high"), "number")
+        return Table.of_rows(rows, {"candidate": "text", "scenario": "text", **figures, "significant": "whole"})
+
+    def html(self, path: str | os.PathLike[str] | None = None) -> Page:
+        """The page that ``--html`` writes: differences with intervals, and the sources of scripts. With a path it is written there, too."""
+        return page(self._page, path)
+
+    def _repr_html_(self) -> str:
+        return f"<p>Baseline: {self['baseline']}</p>{self.differences._repr_html_()}"
+
+
+def compare(
+    baseline: Candidate,
+    *candidates: Candidate,
+    suite: str | os.PathLike[str] = "routing-mixed",
+    split: str = "train",
+    seeds: int | str | None = None,
+    jobs: int | None = None,
+    traces: str | os.PathLike[str] | None = None,
+    time_limit: int = 20,
+    allow_native: bool = False,
+    holdout_salt_file: str | os.PathLike[str] | None = None,
+    train_salt: str | None = None,
+) -> Comparison:
+    """Compares policies with a baseline on the same scenarios and seeds, as ``windtunnel compare`` does.
+
+    Args:
+        baseline: Policy, as for :func:`score`.
+        *candidates: The policies to compare with it.
+        suite: As for :func:`score`, and so are all others.
+
+    Raises:
+        InputError: The suite or an argument is wrong, or there is no such policy.
+    """
+    if not candidates:
+        raise _native.InputError("compare needs a baseline and at least one policy to compare with it")
+    loaded = [loaded_candidate(one) for one in (baseline, *candidates)]
+    salts = (holdout_salt_file, train_salt)
+    options = _options(suite, split, "auto", seeds, jobs, None, traces, time_limit, allow_native, True, salts)
+    report, page_text = _native.compare(loaded, options, f"windtunnel.compare(..., suite={os.fspath(suite)!r})")
+    comparison = Comparison(json.loads(report))
+    comparison._page = page_text
+    return comparison
+
+
 def loaded_candidate(candidate: Candidate, params: Mapping[str, float] | None = None) -> _native.LoadedCandidate:
     """A candidate with the texts of its scripts read. It can be pickled, and scored where its files are not."""
     values = {name: float(value) for name, value in (params or {}).items()}
@@ -134,8 +215,10 @@ def loaded_candidate(candidate: Candidate, params: Mapping[str, float] | None = 
         return candidate
     if isinstance(candidate, Mapping):
         return _native.open_hooks(dict(candidate), values)
+    if isinstance(candidate, Lua):
+        return _native.open_text(candidate.name, candidate.text, values)
     if isinstance(candidate, str) and "\n" in candidate:
-        return _native.open_text(candidate, values)
+        return _native.open_text("policy", candidate, values)
     return _native.open_named(os.fspath(candidate), values)
 
 

@@ -10,6 +10,7 @@
 )]
 
 mod hooks;
+mod python;
 mod site;
 mod stubs;
 
@@ -42,6 +43,15 @@ fn generated() -> Vec<(&'static str, String)> {
         ("policies/windtunnel.d.luau", stubs::luau()),
         ("policies/windtunnel.lua", stubs::emmy()),
         ("docs/reference/hooks.md", hooks::page()),
+        ("python/lib/windtunnel/_commands/run.py", python::run()),
+        (
+            "python/lib/windtunnel/_commands/replay.py",
+            python::replay(),
+        ),
+        ("python/lib/windtunnel/_commands/sweep.py", python::sweep()),
+        ("python/lib/windtunnel/_commands/plan.py", python::plan()),
+        ("python/lib/windtunnel/_scenarios.py", python::scenarios()),
+        ("python/lib/windtunnel/_views.py", python::views()),
         (
             "docs/reference/score.schema.json",
             windtunnel_score::report::schema(),

@@ -3,6 +3,7 @@
 
 use super::door::open_given;
 use super::error::size;
+use super::memory;
 use encoding_rs_io::DecodeReaderBytes;
 use flate2::bufread::MultiGzDecoder;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -35,14 +36,17 @@ pub fn packed_otherwise(head: &[u8]) -> Option<&'static str> {
     found.map(|(_, name)| *name)
 }
 
-/// Opens a regular file, or what the caller of this program has opened for it (`/dev/stdin`,
-/// `/dev/fd/N`). Where it is packed, reading on fails after `most` unpacked bytes: a small file can
-/// hold any number of them.
+/// Opens a regular file, what the caller of this program has opened for it (`/dev/stdin`,
+/// `/dev/fd/N`), or a text [in memory](super::InMemory). Where it is packed, reading on fails
+/// after `most` unpacked bytes: a small file can hold any number of them.
 ///
 /// # Errors
 /// When the file cannot be opened, is no regular one, or its beginning is damaged.
 pub fn open_text(path: &Path, most: u64) -> io::Result<Opened> {
-    decoded(open_given(path)?, most)
+    match memory::text_of(path) {
+        Some(text) => decoded(Cursor::new(text), most),
+        None => decoded(open_given(path)?, most),
+    }
 }
 
 /// The same from any reader.

@@ -319,8 +319,7 @@ impl<'a> Answer<'a> {
         fit: &Fit<'_>,
         flags: &[OsString],
     ) -> Result<Vec<String>, InputError> {
-        let more = self.trials.scaling().iter().chain(flags);
-        let more = more.map(|flag| quoted(&flag.to_string_lossy()));
+        let more = flags.iter().map(|flag| quoted(&flag.to_string_lossy()));
         Ok(self.command(fit)?.into_iter().chain(more).collect())
     }
 

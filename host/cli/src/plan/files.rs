@@ -15,7 +15,7 @@ fn number(setting: &Setting, n: u32) -> Value {
 }
 
 /// What the number of an answer is.
-fn unit(setting: &Setting) -> &'static str {
+pub fn unit(setting: &Setting) -> &'static str {
     match setting.load {
         Load::Fixed => "instances",
         Load::Rate => "requests_per_s",

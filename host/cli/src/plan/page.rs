@@ -2,16 +2,15 @@
 
 use super::answer::{Answer, Fit};
 use super::trials::Load;
-use crate::command_line::command_line;
 use windtunnel_base::input::InputError;
 use windtunnel_results::page::{Axis, Cell, Chart, Dots, Estimate, Page, Table, Trace};
 use windtunnel_sim::plan::Trial;
 
-/// All of it.
+/// All of it; `call` makes it again.
 ///
 /// # Errors
 /// When a run goes wrong.
-pub fn html(answer: &Answer<'_>) -> Result<String, InputError> {
+pub fn html(answer: &Answer<'_>, call: &str) -> Result<String, InputError> {
     let mut page = Page::new(&answer.headline());
     let setting = answer.trials.setting;
     page.lead(&answer.how());
@@ -52,7 +51,7 @@ pub fn html(answer: &Answer<'_>) -> Result<String, InputError> {
         page.table(&table);
     }
     page.section("How it was made");
-    page.code(&command_line());
+    page.code(call);
     Ok(page.finish())
 }
 

@@ -1,8 +1,8 @@
 //! The runs of a plan: command lines of `run`, each with a size or a load of its own.
 
+use crate::caller::Caller;
 use crate::effects::Explicit;
 use crate::plan_args::PlanArgs;
-use crate::print::say;
 use crate::sweep::{Cell, Digests, Grid, Point, Shared, cell};
 use clap::ArgMatches;
 use std::collections::BTreeMap;
@@ -161,12 +161,11 @@ pub struct Trials<'a> {
     conditions: &'a [Condition],
     pub setting: &'a Setting,
     command: Mutex<clap::Command>,
+    caller: &'a Caller<'a>,
     traces: Traces,
     digests: Mutex<Digests>,
     known: Mutex<BTreeMap<String, Trial>>,
     file: Option<Mutex<File>>,
-    /// Flags of fleets that a policy scales.
-    scaling: Vec<OsString>,
     /// Prefilling instances by point and instances.
     splits: Mutex<BTreeMap<(Vec<String>, u32), u32>>,
     /// When instances fail, by point and load.
@@ -190,8 +189,8 @@ impl<'a> Trials<'a> {
         grid: &'a Grid,
         conditions: &'a [Condition],
         setting: &'a Setting,
-        scaling: Vec<OsString>,
         command: clap::Command,
+        caller: &'a Caller<'a>,
     ) -> Self {
         Self {
             shared,
@@ -199,11 +198,11 @@ impl<'a> Trials<'a> {
             conditions,
             setting,
             command: Mutex::new(command),
+            caller,
             traces: Traces::default(),
             digests: Mutex::default(),
             known: Mutex::default(),
             file: None,
-            scaling,
             splits: Mutex::default(),
             peaks: Mutex::default(),
         }
@@ -243,7 +242,7 @@ impl<'a> Trials<'a> {
         file.set_len(whole as u64).map_err(|e| cannot(&e))?;
         self.file = Some(Mutex::new(file));
         if whole > 0 {
-            say(&format!(
+            (self.caller.say)(&format!(
                 "{} runs are known already",
                 held(&self.known).len()
             ));
@@ -439,13 +438,8 @@ impl<'a> Trials<'a> {
         seed: u64,
     ) -> Result<Trial, InputError> {
         let mut more = self.arguments(choice, number, None, None);
-        more.extend(self.scaling.iter().chain(flags).cloned());
+        more.extend_from_slice(flags);
         self.carry_out(choice, &more, None, seed)
-    }
-
-    /// The flags that all fleets have which a policy scales.
-    pub fn scaling(&self) -> &[OsString] {
-        &self.scaling
     }
 
     /// A run.
@@ -551,7 +545,8 @@ impl<'a> Trials<'a> {
         }
         let mut spec = cell.spec.clone();
         spec.seed = Some(seed);
-        let work = || cell.resolve(&spec, &self.traces)?.run(&mut |_| ());
+        self.caller.go_on()?;
+        let work = || self.caller.run(cell.resolve(&spec, &self.traces)?);
         let name = format!("{}, seed {seed}", choice.name(self.setting));
         let result = match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => result.map_err(|e| e.about(&name))?,

@@ -176,6 +176,8 @@ impl Axis {
             true => ';',
             false => ',',
         };
+        // One behind the last value makes a list of it, if it contains commas.
+        let values = values.strip_suffix(';').unwrap_or(values);
         let values: Vec<String> = values
             .split(separator)
             .map(|v| v.trim().to_owned())
@@ -434,6 +436,10 @@ mod tests {
         assert_eq!(
             values("num-requests=1k:2.5k:500").unwrap(),
             ["1000", "1500", "2000", "2500"]
+        );
+        assert_eq!(
+            values("routing-scorers=queue-depth:1,load-balance:1;").unwrap(),
+            ["queue-depth:1,load-balance:1"]
         );
         assert_eq!(
             values("routing-scorers=queue-depth:1").unwrap(),

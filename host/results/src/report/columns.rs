@@ -25,7 +25,9 @@ pub enum Column {
 }
 
 impl Column {
-    fn rows(&self) -> usize {
+    /// How many values it has.
+    #[must_use]
+    pub fn rows(&self) -> usize {
         match self {
             Self::Text(values) => values.len(),
             Self::Whole(values) => values.len(),

@@ -2,9 +2,11 @@
 
 mod page;
 mod table;
+mod typed;
 
 pub use page::{MOST_LINES, html};
 pub use table::{column_names, table};
+pub use typed::{Kind, by_point, typed};
 
 use super::machines::{self, COLUMNS};
 use super::upkeep::RunUpkeep;
@@ -275,6 +277,12 @@ impl Row {
     pub fn from_fields(fields: Vec<String>, columns: &[String]) -> Self {
         let clock = Clock::of(columns);
         Self { clock, fields }
+    }
+
+    /// Its fields, in the order of the columns.
+    #[must_use]
+    pub fn fields(&self) -> &[String] {
+        &self.fields
     }
 
     /// Names the run.
