@@ -158,7 +158,7 @@ pub fn plan(
     let ask = |function: &Py<PyAny>, choice: usize, number: u32, seed: u64| {
         let answer: Result<String, String> = Python::attach(|py| {
             let answer = function.call1(py, (choice, number, seed));
-            let text = answer.and_then(|answer| answer.extract(py).map_err(Into::into));
+            let text = answer.and_then(|answer| answer.extract(py));
             text.map_err(|e: PyErr| e.value(py).to_string())
         });
         let trial =

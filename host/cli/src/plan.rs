@@ -6,6 +6,7 @@ mod deploy;
 mod files;
 mod page;
 mod scaled;
+mod scaling;
 mod trials;
 
 use super::args::refuse_zero;
@@ -17,7 +18,7 @@ use super::progress::plan_bar;
 use super::sweep::{Grid, PAGE, Shared, flags_of_run};
 pub use answer::Answer;
 use clap::ArgMatches;
-use scaled::Scaling;
+use scaling::Scaling;
 use std::path::{Path, PathBuf};
 use trials::{Choice, Load, Setting, Trials};
 use windtunnel_base::input::InputError;
@@ -147,7 +148,7 @@ pub fn planned<R>(
             scaling,
         } = search;
         let mut answer = Answer::new(trials, choices, refused, &found, conditions)?;
-        answer.scaled = scaled::compared(&answer, scaling, problem.jobs)?;
+        answer.scaled = scaling::compared(&answer, scaling, problem.jobs)?;
         bar.finish_and_clear();
         caller.go_on()?;
         tell(&answer)
@@ -213,7 +214,7 @@ pub fn searching<R>(
         return Err(InputError::new("--grid num-instances: a plan finds it").into());
     }
     if grid.varies("autoscale") {
-        let why = "--grid autoscale: --autoscale A,B compares scaled fleets with the fixed one";
+        let why = "--grid autoscale: --autoscale A,B compares scaled clusters with the fixed one";
         return Err(InputError::new(why).into());
     }
     if !explicit.has("model") && !grid.varies("model") && !grid.varies_flags() {

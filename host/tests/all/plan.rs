@@ -167,12 +167,12 @@ fn files_of_a_plan_say_what_it_says() {
 }
 
 #[test]
-fn what_a_policy_scales_stands_beside_the_fixed_fleet() {
+fn what_a_policy_scales_stands_beside_the_fixed_cluster() {
     let folder = Folder::with(&[]);
     let line = "plan --model llama-3.1-8b-instruct --hardware H100 --tp 1 --seeds 1 \
                 --workload-spec docs/examples/rush.yaml --slo ttft.p90<2s \
                 --autoscale hpa-concurrency,./few.lua --autoscale-startup 20 -q";
-    folder.write("few.lua", b"return { scale = function() return 1 end }");
+    folder.write("few.lua", b"return { replicas = function() return 1 end }");
     let mistake = folder.command(&line.replace("./few.lua", "kedda"));
     assert_eq!(mistake.code, 2, "{}", mistake.stderr);
     assert!(mistake.stderr.contains("keda"), "{}", mistake.stderr);

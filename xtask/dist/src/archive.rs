@@ -1,6 +1,6 @@
 //! The archive: unpacked into `/usr/local` or `~/.local`, everything is where it belongs.
 
-use crate::{output, root, run, target};
+use crate::shared::{output, root, run, target};
 use anyhow::{Context, ensure};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -99,7 +99,7 @@ fn collect(from: &Path, path: &Path, items: &mut Vec<Item>) -> anyhow::Result<()
         });
         return Ok(());
     }
-    for entry in crate::sorted(from)? {
+    for entry in crate::shared::sorted(from)? {
         let name = entry.file_name().context("an entry has a name")?;
         collect(&entry, &path.join(name), items)?;
     }

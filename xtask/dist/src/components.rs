@@ -1,9 +1,10 @@
 //! What the program consists of, as CycloneDX 1.6: every crate that is compiled into it, with its
 //! version, licence and checksum, and who needs whom.
 
-use crate::{cargo, output};
+use crate::shared::{cargo, output};
 use anyhow::Context;
 use serde_json::{Value, json};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ impl Components {
     pub(crate) fn of_target(target: &str) -> anyhow::Result<Self> {
         let mut command = cargo("metadata --format-version 1 --locked --filter-platform");
         let metadata: Value = serde_json::from_slice(&output(command.arg(target))?)?;
-        let lock = fs::read_to_string(crate::root().join("Cargo.lock"))?;
+        let lock = fs::read_to_string(crate::shared::root().join("Cargo.lock"))?;
         Self::of(&metadata, checksums(&lock))
     }
 
@@ -69,10 +70,10 @@ impl Components {
         let mut needs = BTreeMap::new();
         let mut open = vec![program.clone()];
         while let Some(id) = open.pop() {
-            if !needs.contains_key(&id) {
-                let of_one = of_one(&id);
+            if let Entry::Vacant(entry) = needs.entry(id) {
+                let of_one = of_one(entry.key());
                 open.extend(of_one.iter().cloned());
-                needs.insert(id, of_one);
+                entry.insert(of_one);
             }
         }
         Ok(Self {
@@ -118,7 +119,7 @@ impl Components {
             let folder = Path::new(manifest)
                 .parent()
                 .context("a manifest in a folder")?;
-            let mut files = crate::sorted(folder)?;
+            let mut files = crate::shared::sorted(folder)?;
             files.retain(|path| {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 let name = name.to_uppercase();

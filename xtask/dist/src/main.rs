@@ -12,11 +12,13 @@
 
 mod archive;
 mod components;
+mod shared;
 mod wheel;
 
 use anyhow::{Context, bail, ensure};
 use components::Components;
 use sha2::{Digest, Sha256};
+use shared::{cargo, output, run, sorted, target};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -67,44 +69,6 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The workspace's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Where cargo puts what it builds.
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
-}
-
-/// Cargo with arguments, words with a space between them, in the workspace's folder.
-fn cargo(arguments: &str) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    command.args(arguments.split(' ')).current_dir(root());
-    command
-}
-
-/// Runs a command, which shows its own output.
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status();
-    let status = status.with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(())
-}
-
-/// What a command prints.
-fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
-    let output = command.output();
-    let output = output.with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(output.stdout)
-}
-
 /// The machine that rustc builds for, as `x86_64-unknown-linux-gnu`.
 fn host() -> anyhow::Result<String> {
     let said = output(Command::new("rustc").arg("-vV"))?;
@@ -153,16 +117,6 @@ fn make(options: &Options) -> anyhow::Result<()> {
         println!("{}: {:.1} MB", entry.display(), size as f64 / 1e6);
     }
     Ok(())
-}
-
-/// The files of a folder, by name.
-fn sorted(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {folder:?}"))?;
-    let mut paths = entries
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
 }
 
 /// SHA-256 of the files of a folder, as `sha256sum --check` reads it.

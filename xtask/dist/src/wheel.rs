@@ -1,7 +1,7 @@
 //! The wheel: the Python package, which brings the command `windtunnel`, for all versions of Python
 //! from 3.11 on. It is built with maturin, in an environment of its own.
 
-use crate::{root, run, target};
+use crate::shared::{root, run, target};
 use anyhow::Context;
 use std::fs;
 use std::path::Path;

@@ -11,12 +11,13 @@
 
 mod hooks;
 mod python;
+mod shared;
 mod site;
 mod stubs;
 
 use anyhow::{Context, bail};
+use shared::root;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const HELP: &str = "Writes the files that are made of the code.
@@ -27,11 +28,6 @@ Options:
   --check       Write nothing; fail if a file is not what it would be
   --site [DIR]  Make the site of the documents instead [default: target/site]; installs mdBook
                 below target/ the first time, and needs Python 3.11 with venv";
-
-/// The workspace's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 /// Every generated file: its path in the workspace, and its text.
 fn generated() -> Vec<(&'static str, String)> {

@@ -8,7 +8,7 @@
 mod commands;
 mod links;
 
-use crate::root;
+use crate::shared::root;
 use anyhow::{Context, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

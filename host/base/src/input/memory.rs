@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// The texts by name, and how many hold each.
-static TEXTS: RwLock<BTreeMap<PathBuf, (Arc<[u8]>, usize)>> = RwLock::new(BTreeMap::new());
+/// Texts by name, and how many hold each.
+type Texts = BTreeMap<PathBuf, (Arc<[u8]>, usize)>;
+
+static TEXTS: RwLock<Texts> = RwLock::new(BTreeMap::new());
 
 /// A text that can be read under its name, in this process, as long as this is there.
 ///

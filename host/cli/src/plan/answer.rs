@@ -1,6 +1,6 @@
 //! The answer of a plan as people read it.
 
-use super::scaled::Scaled;
+use super::scaled::{Scaled, mean_of};
 use super::trials::{Choice, Load, Setting, Trials};
 use crate::command_line::quoted;
 use crate::sweep::Point;
@@ -95,13 +95,6 @@ impl Fit<'_> {
     pub fn gpus(&self) -> u64 {
         self.trial().gpus
     }
-}
-
-/// Mean over runs; `None` if one of them has no such figure.
-pub fn mean_of(trials: &[Trial], of: impl Fn(&Trial) -> Option<f64>) -> Option<f64> {
-    let all: Option<Vec<f64>> = trials.iter().map(of).collect();
-    all.filter(|all| !all.is_empty())
-        .map(|all| interval(&all).0)
 }
 
 impl<'a> Answer<'a> {
@@ -329,7 +322,10 @@ impl<'a> Answer<'a> {
             return Vec::new();
         };
         let scaled = self.scaled.iter();
-        scaled.map(|scaled| scaled.line(self, best)).collect()
+        let fixed = best.mean(|t| t.gpu_hours);
+        scaled
+            .map(|scaled| scaled.line(self.conditions, fixed))
+            .collect()
     }
 
     fn table(&self) -> String {

@@ -1,7 +1,7 @@
 //! The answer of a plan for programs: JSON, and rows of CSV.
 
-use super::answer::{Answer, Fit, mean_of};
-use super::scaled::Scaled;
+use super::answer::{Answer, Fit};
+use super::scaled::{Scaled, mean_of};
 use super::trials::{Load, Setting};
 use serde_json::{Map, Value, json};
 use windtunnel_base::input::InputError;

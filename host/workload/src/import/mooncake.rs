@@ -512,7 +512,7 @@ mod tests {
         assert_eq!(played(&whole, &closed)[1].0, 5_001_000);
         let thinking = OpenOptions {
             think_time: Some(crate::ThinkTime::Constant(77)),
-            ..closed
+            ..closed.clone()
         };
         assert_eq!(played(&whole, &thinking)[1].0, 1077);
         assert!(
