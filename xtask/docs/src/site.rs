@@ -20,12 +20,12 @@ const MDBOOK: &str = "mdbook@0.5.4";
 /// What writes the Python package's pages.
 const GRIFFE: &str = "griffe2md==1.5.1";
 
-/// Order of the pages, seen from its own folder.
+/// Order of the pages, seen from the folder in which it lies.
 const SUMMARY: &str = "docs/SUMMARY.md";
 /// The page below which each command has its own.
 const COMMAND_LINE: &str = "docs/reference/command-line.md";
 /// The page below which the Python package's classes and functions are.
-const PYTHON: &str = "python/README.md";
+const PYTHON: &str = "python/index.md";
 
 const BOOK: &str = r#"[book]
 title = "windtunnel"
@@ -34,6 +34,9 @@ language = "en"
 
 [output.html]
 preferred-dark-theme = "navy"
+no-section-label = true
+# Two hyphens begin a flag.
+smart-punctuation = false
 
 [output.html.fold]
 enable = true
@@ -126,7 +129,7 @@ impl Stage {
                 self.pages.insert(page.clone()),
                 "{SUMMARY} has {page} twice"
             );
-            moved += &format!("{before}]({page})");
+            moved += &format!("{before}]({})", as_index(&page));
             rest = after;
         }
         moved += rest;
@@ -140,9 +143,9 @@ impl Stage {
     }
 
     fn write(&self, path: &str, text: &str) -> anyhow::Result<()> {
-        let file = self.source.join(path);
+        let file = self.source.join(as_index(path));
         fs::create_dir_all(file.parent().context("a file lies in a folder")?)?;
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+        fs::write(&file, as_index(text)).with_context(|| format!("cannot write {}", file.display()))
     }
 
     fn copy(&self, path: &str) -> anyhow::Result<()> {
@@ -192,15 +195,22 @@ impl Stage {
 
     /// Writes a page for each folder that is linked to; their names.
     fn write_folders(&self) -> anyhow::Result<Vec<String>> {
-        for (folder, files) in &self.folders {
+        let own = |folder: &String| self.pages.contains(&format!("{folder}/README.md"));
+        let listed = || self.folders.iter().filter(|(folder, _)| !own(folder));
+        for (folder, files) in listed() {
             let mut page = format!("# {folder}\n\n");
             for name in files {
                 page += &format!("- [{name}](<{name}>)\n");
             }
             self.write(&format!("{folder}/index.md"), &page)?;
         }
-        Ok(self.folders.keys().cloned().collect())
+        Ok(listed().map(|(folder, _)| folder.clone()).collect())
     }
+}
+
+/// Places and texts with the pages of folders under the name that they have in a site.
+fn as_index(text: &str) -> String {
+    text.replace("README.md", "index.md")
 }
 
 /// The place that `link` means on `page`, both from the workspace's folder.
@@ -281,7 +291,40 @@ fn python_api(target: &Path) -> anyhow::Result<String> {
         String::from_utf8_lossy(&output.stderr)
     );
     let text = String::from_utf8(output.stdout)?;
-    Ok(format!("# Classes and functions\n\n{text}"))
+    Ok(format!("# Classes and functions\n\n{}", anchored(&text)))
+}
+
+/// The same with a place that links find at every heading with a name in code, and without links to
+/// names that have none: those of Python itself, and of what is private.
+fn anchored(text: &str) -> String {
+    let name = |line: &str| {
+        let heading = line.starts_with('#').then_some(line)?;
+        Some(heading.split('`').nth(1)?.to_owned())
+    };
+    let names: BTreeSet<String> = text.lines().filter_map(name).collect();
+    let mut placed = String::new();
+    for line in text.lines() {
+        if let Some(name) = name(line) {
+            placed += &format!("<a id=\"{name}\"></a>\n\n");
+        }
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once("](#") {
+            let Some((target, after)) = after.split_once(')') else {
+                break;
+            };
+            match before.rfind('[') {
+                Some(at) if !names.contains(target) => {
+                    placed += &before[..at];
+                    placed += &before[at + 1..];
+                }
+                _ => placed += &format!("{before}](#{target})"),
+            }
+            rest = after;
+        }
+        placed += rest;
+        placed.push('\n');
+    }
+    placed
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
@@ -307,6 +350,15 @@ mod tests {
     }
 
     #[test]
+    fn names_are_linked_where_they_have_a_heading() {
+        let text = "- [**run**](#a.run) takes [int](#int), [str](#str)\n### `a.run`\n";
+        assert_eq!(
+            anchored(text),
+            "- [**run**](#a.run) takes int, str\n<a id=\"a.run\"></a>\n\n### `a.run`\n"
+        );
+    }
+
+    #[test]
     fn pages_are_added_one_step_below() {
         let mut summary = "- [A](a.md)\n  - [B](b.md)\n- [C](c.md)\n".to_owned();
         let below = [("D".to_owned(), "d.md".to_owned())];
@@ -328,7 +380,7 @@ mod tests {
         };
         let text = fs::read_to_string(root().join(SUMMARY)).unwrap();
         stage.summary(&text).unwrap();
-        assert!(stage.pages.contains("README.md"));
+        assert!(stage.pages.contains("README.md") && folder.path().join("index.md").exists());
         assert!(folder.path().join("docs/reference/hooks.md").exists());
     }
 }

@@ -59,6 +59,8 @@ pub struct Setting {
     pub poisson: bool,
     pub rate: f64,
     rate_given: bool,
+    /// What is sent is a spec, whose own seed a run without one has.
+    spec: bool,
     /// Instances of the cluster whose load is looked for.
     instances: u32,
 }
@@ -101,6 +103,7 @@ impl Setting {
             poisson: at_a_rate && !has("arrivals") && !has("burstiness") && !has("load_generator"),
             rate: *given.get_one("rate").expect("it has a default"),
             rate_given: explicit.has("rate"),
+            spec: has("workload_spec"),
             instances: *given.get_one("num_instances").expect("it has a default"),
         })
     }
@@ -419,7 +422,10 @@ impl<'a> Trials<'a> {
         prefill: u32,
     ) -> Result<Vec<String>, InputError> {
         let fails_at_s = self.fails_at_s(choice, number)?;
-        let own = self.arguments(choice, number, Some(prefill), fails_at_s);
+        let mut own = self.arguments(choice, number, Some(prefill), fails_at_s);
+        if self.setting.spec {
+            own.push(format!("--seed={}", self.setting.first_seed).into());
+        }
         let of_point = choice.point.arguments();
         let all = self.shared.arguments().iter().chain(&of_point).chain(&own);
         Ok(all.map(|a| a.to_string_lossy().into_owned()).collect())

@@ -99,6 +99,7 @@ def plan(
     lora_load_base_latency_us: float | None = None,
     lora_load_bandwidth_bytes_us: float | None = None,
     lora_footprint_bytes_per_rank: float | None = None,
+    # Serving engine
     scheduler: Policy | None = None,
     priority_policy: Policy | None = None,
     preemption_policy: Policy | None = None,
@@ -220,6 +221,7 @@ def plan(
     spread_ties: bool | None = None,
     trace_run: int | None = None,
     time_unit: Literal["s", "ms", "us", "ns"] | None = None,
+    map: str | None = None,
     trace_block_size: int | None = None,
     strict: bool | None = None,
     # GuideLLM-style generator

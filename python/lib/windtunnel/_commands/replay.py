@@ -31,6 +31,7 @@ def replay(
     spread_ties: bool | None = None,
     trace_run: int | None = None,
     time_unit: Literal["s", "ms", "us", "ns"] | None = None,
+    map: str | None = None,
     trace_block_size: int | None = None,
     strict: bool | None = None,
     # Model and hardware
@@ -107,6 +108,7 @@ def replay(
     lora_load_base_latency_us: float | None = None,
     lora_load_bandwidth_bytes_us: float | None = None,
     lora_footprint_bytes_per_rank: float | None = None,
+    # Serving engine
     scheduler: Policy | None = None,
     priority_policy: Policy | None = None,
     preemption_policy: Policy | None = None,
@@ -202,6 +204,7 @@ def replay(
     metrics_path: StrPath | None = None,
     kv_events_path: StrPath | None = None,
     step_log: StrPath | None = None,
+    script_log: StrPath | None = None,
     html: StrPath | None = None,
     time_series: StrPath | None = None,
     time_series_interval: float | None = None,

@@ -89,6 +89,7 @@ def run(
     lora_load_base_latency_us: float | None = None,
     lora_load_bandwidth_bytes_us: float | None = None,
     lora_footprint_bytes_per_rank: float | None = None,
+    # Serving engine
     scheduler: Policy | None = None,
     priority_policy: Policy | None = None,
     preemption_policy: Policy | None = None,
@@ -184,6 +185,7 @@ def run(
     metrics_path: StrPath | None = None,
     kv_events_path: StrPath | None = None,
     step_log: StrPath | None = None,
+    script_log: StrPath | None = None,
     html: StrPath | None = None,
     time_series: StrPath | None = None,
     time_series_interval: float | None = None,
@@ -226,6 +228,7 @@ def run(
     spread_ties: bool | None = None,
     trace_run: int | None = None,
     time_unit: Literal["s", "ms", "us", "ns"] | None = None,
+    map: str | None = None,
     trace_block_size: int | None = None,
     strict: bool | None = None,
     # GuideLLM-style generator
@@ -473,6 +476,8 @@ def run(
             publishes its KV events.
         step_log: Write every step as a line of JSON: when it ran, how long it took, what it computed of which request.
             `windtunnel profile step_log` and `windtunnel verify` read it.
+        script_log: Write what scripts print, FILE: TEXT a line, in the order in which they do; at most 100,000 lines
+            and 16 MiB.
         html: Show the run as a page that needs nothing but itself: distributions of latencies, queue, batch, KV blocks
             and throughput over time, each instance.
         time_series: What each instance does over time, to a .csv, .json, .jsonl or .parquet file: queue, batch, KV
@@ -495,10 +500,11 @@ def run(
         load_generator: How requests come: all at once, or as concurrency or rate say.
         concurrency: Users of a closed loop instead of a rate: each sends its next request when it has its answer.
         think_time_ms: Pause of each such user after an answer, milliseconds (with concurrency)
-        rate: Requests per second, as arrivals says; with workload_spec its aggregate_rate.
-        arrivals: How requests come at rate: evenly spaced, or at random [default: constant; poisson with burstiness]
-        burstiness: How bursty they are, as in `vllm bench serve`: 1 is a Poisson process, less is burstier, more is
-            evener (gaps of a gamma distribution of this shape)
+        rate: Requests per second; arrivals says how they come; with workload_spec its aggregate_rate.
+        arrivals: How requests come at rate: at random as `vllm bench serve` sends them, or evenly spaced [default:
+            poisson; constant under blis rules and for engine xpusim and profilesim]
+        burstiness: How bursty random ones are, as in `vllm bench serve`: 1 is a Poisson process, less is burstier, more
+            is evener (gaps of a gamma distribution of this shape) [default: 1]
         max_prompts: Requests to send.
         num_requests: The same as max_prompts.
         duration: Seconds in which requests come, after the warm-up, in place of their number [default of xpusim: 60];
@@ -524,6 +530,8 @@ def run(
         trace_run: Which run of a result file with several, from 1.
         time_unit: Unit of the trace's time stamps, where its format leaves it open [default: the format's usual one, ms
             in Mooncake traces]
+        map: Which column is what in a CSV of no known format: arrival=COLUMN,prompt=COLUMN,output=COLUMN; session,
+            tenant and client, if there are any.
         trace_block_size: Tokens of the blocks that the hash_ids of a Mooncake trace name [default: 512]
         strict: Stop at the first row that makes no sense, instead of skipping and counting it.
         reqgen_config_path: Configuration of evenly spaced requests: format, seed, rate, data (YAML)

@@ -2,11 +2,12 @@
 
 use clap::{Arg, Command};
 
-/// Name and Markdown of every command that is shown, in the order of the help.
+/// Name and Markdown of every command that is shown, by name.
 pub(crate) fn pages(mut command: Command) -> Vec<(String, String)> {
     command.build();
     let mut pages = Vec::new();
     add(&command, &mut pages);
+    pages.sort();
     pages
 }
 
@@ -54,7 +55,10 @@ fn page(command: &Command, name: &str) -> String {
 /// A flag or a positional: how it is written, what it does, its values.
 fn entry(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help());
-    let help = help.map_or_else(String::new, ToString::to_string);
+    let mut help = help.map_or_else(String::new, ToString::to_string);
+    if !help.is_empty() && !help.ends_with(['.', ']', '?']) {
+        help.push('.');
+    }
     let short = arg.get_short().map(|short| format!("`-{short}`, "));
     let mut entry = format!(
         "- {}`{arg}`  \n  {}",
@@ -122,7 +126,7 @@ mod tests {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["tool", "tool below"]);
         assert!(pages[0].1.contains("Does \\<it\\>"), "{}", pages[0].1);
-        let entry = "## Load\n\n- `--rate <N>`  \n  How fast; `a_b` is code Default: `1`.\n";
+        let entry = "## Load\n\n- `--rate <N>`  \n  How fast; `a_b` is code. Default: `1`.\n";
         assert!(pages[1].1.contains(entry), "{}", pages[1].1);
     }
 }
