@@ -126,9 +126,9 @@ pub const ALL: &[Tuned] = &[
         "keda-quick",
         "keda",
         &[
-            ("target", 16.0),
             ("cooldown_s", 30.0),
             ("down_window_s", 30.0),
+            ("target", 16.0),
             ("up_instances", 10.0),
         ],
     ),

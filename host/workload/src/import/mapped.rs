@@ -153,23 +153,29 @@ mod tests {
     use crate::import::{RowErrors, Rows};
     use windtunnel_base::request::Source;
 
-    fn read(text: &str, map: &str, unit: Option<TimeUnit>) -> Result<Rows, InputError> {
+    /// The rows of a text, and the folder of the file that they are read from again.
+    fn read(
+        text: &str,
+        map: &str,
+        unit: Option<TimeUnit>,
+    ) -> Result<(Rows, tempfile::TempDir), InputError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.csv");
         std::fs::write(&path, text).unwrap();
         let map = ColumnMap::parse(map)?;
         let open = move |path: &Path| open(path, &map, unit);
-        Rows::open(&path, open, &mut RowErrors::new(true)).map_err(|e| {
+        let rows = Rows::open(&path, open, &mut RowErrors::new(true)).map_err(|e| {
             let message = e.to_string();
             InputError::new(message.replace(&path.display().to_string(), "t.csv"))
-        })
+        })?;
+        Ok((rows, folder))
     }
 
     #[test]
     fn columns_of_any_names_in_any_order_beside_others_are_read() {
         let text = "id,tokens out,user,when,tokens in\na,3,me,2.5,100\nb,4,you,3,200.0\n";
         let map = "prompt=tokens in,output=tokens out,arrival=when,tenant=user";
-        let mut rows = read(text, map, None).unwrap();
+        let (mut rows, _folder) = read(text, map, None).unwrap();
         let all: Vec<_> = std::iter::from_fn(|| rows.next_request()).collect();
         let seen = all
             .iter()
@@ -181,7 +187,7 @@ mod tests {
     #[test]
     fn arrivals_have_units_or_are_civil_times() {
         let span = |text: &str, unit| {
-            let rows = read(text, "arrival=t,prompt=p,output=o", unit).unwrap();
+            let (rows, _folder) = read(text, "arrival=t,prompt=p,output=o", unit).unwrap();
             crate::import::Rewind::latest_arrival_us(&rows)
         };
         let ms = Some(TimeUnit::Milliseconds);
@@ -192,7 +198,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let error = |text: &str, map: &str| read(text, map, None).unwrap_err().to_string();
+        let error =
+            |text: &str, map: &str| read(text, map, None).err().expect("refused").to_string();
         let text = "when,in,out\n1,2,3\nx,2,3\n";
         for (map, expected) in [
             (
