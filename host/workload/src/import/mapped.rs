@@ -198,8 +198,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let error =
-            |text: &str, map: &str| read(text, map, None).err().expect("refused").to_string();
+        let error = |text: &str, map: &str| read(text, map, None).unwrap_err().to_string();
         let text = "when,in,out\n1,2,3\nx,2,3\n";
         for (map, expected) in [
             (
