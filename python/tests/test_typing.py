@@ -27,7 +27,7 @@ def test_mypy_finds_mistakes_and_only_those(tmp_path: Path) -> None:
 def test_the_package_itself_is_well_typed(tmp_path: Path) -> None:
     package = Path(windtunnel.__file__).parent
     files = sorted(package.glob("*.py")) + sorted(package.glob("_commands/*.py"))
-    # By name: where the package is installed, its neighbours' files would hide modules of the library.
+    # By name: as files they would make their folder the root, whose others hide the library's.
     names = [".".join(path.relative_to(package.parent).with_suffix("").parts) for path in files]
     modules = [argument for name in names for argument in ("-m", name.removesuffix(".__init__"))]
     found, errors, code = api.run([*modules, "--strict", "--cache-dir", str(tmp_path), "--ignore-missing-imports"])
